@@ -11,7 +11,7 @@ from semart_hf.evaluation.comparison import COMPARED_SCORES, lead, p_value_words
 from semart_hf.files import write_json, write_text
 
 from .charts import draw_trade_off, save_chart
-from .page import data_uri, render_markdown, render_page
+from .page import data_uri, render_page
 from .result_tables import VIEWS, score_cell
 from .table import DASH, Cell, Table, enumeration, percent, signed
 
@@ -53,7 +53,7 @@ def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> list[str]:
     context = {"title": "Which tower", "comparison": comparison, "tables": tables}
     page = render_page("comparison.html", **context, trade_off=data_uri(svg.encode(), "image/svg+xml"))
     write_text(folder / "comparison.html", page)
-    write_text(folder / "comparison.md", render_markdown("comparison.md", **context))
+    write_text(folder / "comparison.md", render_page("comparison.md", **context))
     write_json(folder / "comparison.json", comparison)
     return list(comparison["conclusion"])
 
@@ -155,12 +155,10 @@ def _difference_table(comparison: Mapping[str, Any], score: str) -> Table:
     rows, columns = [], _columns(comparison, score)
     for pair in comparison["pairs"]:
         cells = [Cell(f"{pair['first']} − {pair['second']}")]
-        for column in columns:
-            scored = pair["mean"] if column == "mean" else pair["tasks"].get(column, {})
-            if score not in scored:
+        for entry in ({**pair["tasks"], "mean": pair["mean"]}.get(column, {}).get(score) for column in columns):
+            if entry is None:
                 cells.append(Cell("no label"))
                 continue
-            entry = scored[score]
             low, high = (signed_points(100 * bound) for bound in entry["interval"])
             small = f"{low} to {high}, {p_value_words(entry['p_corrected'])}"
             cells.append(Cell(signed(100 * entry["difference"], 1), small, entry["is_significant_among_all"]))

@@ -21,7 +21,7 @@ from semart_hf.data.training_texts import learn_tokenizer
 from semart_hf.files import write_text
 
 from .charts import draw_label_shares, svg_of
-from .page import data_uri, render_markdown, render_page, shown_painting
+from .page import data_uri, render_page, shown_painting
 from .table import Cell, Table, first_of
 
 # Leaks first, and those that a person must judge before those that are certain.
@@ -203,7 +203,7 @@ def write_dataset_card(folder: str | Path) -> Path:
     rows = pd.DataFrame({split: summary["rows"][split] for split in files})
     counts = {task: next(iter(splits.values())) for task, splits in summary["labels"].items()}  # of any split
     labels = [[task, first_of([label for label in found if label != "unknown"])] for task, found in counts.items()]
-    card = render_markdown(
+    card = render_page(
         "dataset_card.md",
         metadata=_metadata(files, features, rows.loc["kept"].to_dict()),
         tasks=list(counts),

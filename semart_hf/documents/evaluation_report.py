@@ -39,8 +39,7 @@ MAX_PAINTINGS = 1000
 # A table of all pairs of more labels is neither opened by a browser nor read by anyone.
 MOST_MATRIX_LABELS = 500
 
-ConfusionCell = tuple[str, int, int]
-"""Task, true label and predicted label."""
+ConfusionCell = tuple[str, int, int]  # task, true label and predicted label
 
 
 def write_evaluation_report(
@@ -56,7 +55,8 @@ def write_evaluation_report(
     errors, cells = choose_paintings(outcomes)
     rows = sorted({row for chosen in (*errors.values(), *cells.values()) for row in chosen})
     tasks = {task: outcomes.task(task) for task in results["tasks"]}
-    environment = {key: results[key] for key in ("model", "data", "split", "seconds")} | results["environment"]
+    known = {key: results[key] for key in ("model", "data", "split", "seconds")} | results["environment"]
+    environment = [[key, DASH if value is None else str(value)] for key, value in known.items()]
     name = Path(results["model"]).name or results["model"]
     page = render_page(
         "evaluation.html",
@@ -84,11 +84,7 @@ def write_evaluation_report(
         thresholds=threshold_table(results["thresholds"]),
         legend=LEGEND,
         explanations=explanations,
-        environment=Table(
-            ["", ""],
-            [[key, DASH if value is None else str(value)] for key, value in environment.items()],
-            num_text_columns=2,
-        ),
+        environment=Table(["", ""], environment, num_text_columns=2),
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
@@ -99,14 +95,13 @@ def draw_figures(
 ) -> dict[str, str]:
     """Every chart that the outcomes allow, as PNG and SVG in the folder; name to address for `<img>`."""
     figures = {}
+    stages = {"as trained": outcomes} if uncalibrated is None else {"as trained": uncalibrated, "calibrated": outcomes}
     for task in (task for task in outcomes.single() if results["tasks"][task]["num_rows"]):
         found = outcomes.task(task)
-        stages = {"as trained": (uncalibrated or outcomes).task(task)}
-        if uncalibrated is not None:
-            stages["calibrated"] = found
         if task in matrix_tasks(outcomes):
             figures[f"confusion_{task}"] = charts.draw_confusion(found, f"{task}: true against predicted")
-        figures[f"reliability_{task}"] = charts.draw_reliability(stages, task)
+        by_stage = {stage: collected.task(task) for stage, collected in stages.items()}
+        figures[f"reliability_{task}"] = charts.draw_reliability(by_stage, task)
         figures[f"risk_coverage_{task}"] = charts.draw_risk_coverage(found, task)
     return {
         name: data_uri(charts.save_chart(figure, folder / name).encode(), "image/svg+xml")

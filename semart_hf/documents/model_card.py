@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -15,7 +15,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 
-from .page import render_markdown
+from .page import render_page
 from .result_tables import (
     MINIATURE_NOTICE,
     SHORT,
@@ -42,32 +42,18 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _EXAMPLE = re.compile(r"```python\n(.*?)\n```\s+```text\n(.*?)\n```", re.DOTALL)
 
 
-class Example(NamedTuple):
-    """The painting that the card shows, its picture by its file's name, and the pipeline's answer, ranked."""
-
-    text: str | None
-    picture: str | None
-    answer: Mapping[str, Sequence[Mapping[str, Any]]]
-
-
 @dataclass(frozen=True)
 class CardFacts:
     """What a card is made of, besides the model."""
 
     repo_id: str  # `user/name`
-    example: Example
+    painting: Mapping[str, str]  # the example as the pipeline takes it, its picture by its address
+    answer: Mapping[str, Sequence[Mapping[str, Any]]]  # the pipeline's, ranked
     results: Sequence[Mapping[str, Any]] = ()  # contents of results files, the most important first
     recipe: Mapping[str, Any] = field(default_factory=dict)  # that trained the model; empty where that is not known
     figures: Mapping[str, str] = field(default_factory=dict)  # by name their files in the repository
     data_name: str | None = None  # what the training data are called; `None`: the name of their folder
     license: str = "apache-2.0"  # of the weights, as the Hub writes it
-
-    @property
-    def painting(self) -> dict[str, str]:
-        """The example as the pipeline takes it, its picture by its address."""
-        picture, text = self.example.picture, self.example.text
-        image = {"image": file_url(self.repo_id, picture)} if picture else {}
-        return image | ({"text": text} if text else {})
 
 
 def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCard:
@@ -92,7 +78,7 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
         "tasks": config.task_names,
         "several": [task["name"] for task in config.tasks or [] if is_multi_label(task)],
         "painting": json.dumps(facts.painting, ensure_ascii=False, indent=4).replace("\n}", ",\n}"),
-        "answer": facts.example.answer,
+        "answer": facts.answer,
         "package_version": version("semart-hf"),
         "model_table": _model_table(model, facts.recipe),
         "label_table": Table(["task", "labels", "in the order of the logits"], labels, num_text_columns=3),
@@ -114,7 +100,7 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
         "evaluation_options": _evaluation_options(facts.recipe, first),
         "not_measured": NOT_MEASURED,
     }
-    return ModelCard(render_markdown("model_card.md", **context))
+    return ModelCard(render_page("model_card.md", **context))
 
 
 def _folder_name(data: object) -> str:
@@ -163,7 +149,7 @@ def _metadata(
                 )
                 entries.append(entry)
     text_family = model.config.text_config.model_type
-    best = {task: ranked[0] for task, ranked in facts.example.answer.items()}
+    best = {task: ranked[0] for task, ranked in facts.answer.items()}
     output = [{"label": f"{task}: {one['label']}", "score": round(one["score"], 4)} for task, one in best.items()]
     shown = {{"image": "src"}.get(name, name): value for name, value in facts.painting.items()}
     return ModelCardData(

@@ -43,13 +43,10 @@ ENVIRONMENT.filters |= {
 
 
 def render_page(template: str, **context: Any) -> str:
-    """The page of a template in `semart_hf/templates`; a line does not end between a number and its percent sign."""
-    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", ENVIRONMENT.get_template(template).render(context))
-
-
-def render_markdown(template: str, **context: Any) -> str:
-    """The Markdown of a template in `semart_hf/templates`; the filter `markdown` escapes what comes from data."""
-    return ENVIRONMENT.get_template(template).render(context)
+    """The page or Markdown of a template in `semart_hf/templates`; the filter `markdown` escapes what is data."""
+    page = ENVIRONMENT.get_template(template).render(context)
+    # A line of a page does not end between a number and its percent sign.
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page) if template.endswith(".html") else page
 
 
 def notice(message: str) -> str:

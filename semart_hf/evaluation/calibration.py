@@ -25,8 +25,6 @@ LEAST_FOR_THRESHOLD = 10
 def fit_temperatures(predictions: Predictions) -> dict[str, float]:
     """Task to the temperature with the least log loss; tasks with less than two different true labels are left out.
 
-    Of a task with several labels it is that of all known pairs of a painting and a label.
-
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
     """
     temperatures = {}
@@ -34,7 +32,7 @@ def fit_temperatures(predictions: Predictions) -> dict[str, float]:
         name, logits = task["name"], predictions.logits[task["name"]]
         references = predictions.references[:, predictions.columns[name]]
         is_known = references != UNKNOWN_LABEL
-        # Of several labels each against its absence, whose logit is 0.
+        # Of several labels all known pairs of a painting and a label, each against its absence, whose logit is 0.
         logits = np.stack([0 * logits, logits], axis=-1)[is_known] if is_multi_label(task) else logits[is_known[:, 0]]
         if len(np.unique(references[is_known])) > 1:
             temperatures[name] = fit_temperature(logits, references[is_known])
@@ -55,8 +53,7 @@ def fit_temperature(logits: npt.NDArray[np.floating[Any]], references: npt.NDArr
 def choose_thresholds(outcomes: SeveralOutcomes) -> list[float]:
     """The probability of each label from which it is an answer, with the best F1 on these paintings (num_labels,).
 
-    A label with less than 10 of them would be fitted to chance: such labels share the one threshold with the best
-    micro-F1 of all labels.
+    Labels with less than 10 of them, which would be fitted to chance, share the threshold with the best micro-F1.
 
     Source: Lipton et al. 2014, Optimal Thresholding of Classifiers to Maximize F1 Measure.
     """
@@ -113,8 +110,7 @@ def check_can_store(model_folder: str | Path) -> None:
 def risk_coverage(outcomes: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Any]:
     """Coverage, risk and confidence (points,) when only answers of at least that confidence are accepted.
 
-    From the most confident answer to all of them, over the rows whose label is known; equal confidences are one point.
-    Of a task with several labels an answer is right if all are, and none at all is no answer.
+    Over the rows whose label is known; equal confidences are one point, and of several labels all must be right.
 
     Source: El-Yaniv & Wiener 2010, On the Foundations of Noise-free Selective Classification.
     """

@@ -1,8 +1,4 @@
-"""What a model costs: parameters, floating-point operations, paintings a second, memory and size on disk.
-
-`python -m semart_hf.evaluation.cost --model DIR --data DATA --output FILE` measures in a process of its own, so that
-the memory is the model's and not that of whatever ran before.
-"""
+"""What a model costs, measured in a process of its own, so that the memory is the model's and nothing else's."""
 
 import argparse
 import resource

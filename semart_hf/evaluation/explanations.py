@@ -1,8 +1,4 @@
-"""Which parts of the picture and which words moved an answer, by integrated gradients.
-
-From a blank picture with every word masked to the painting as it is, the contributions sum to the change in the
-answer's log odds. Source: Sundararajan, Taly & Yan 2017, Axiomatic Attribution for Deep Networks, section 3.
-"""
+"""Which parts of the picture and which words moved an answer, by integrated gradients."""
 
 import re
 from collections.abc import Iterator
@@ -93,7 +89,12 @@ def integrated_gradients(
     index: int,
     has_several: bool = False,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Contributions of the pixels (height, width) and of the tokens (tokens,) to one label's log odds."""
+    """Contributions of the pixels (height, width) and of the tokens (tokens,) to one label's log odds.
+
+    From a blank picture with every word masked to the painting as it is, they sum to the change in the log odds.
+
+    Source: Sundararajan, Taly & Yan 2017, Axiomatic Attribution for Deep Networks, section 3.
+    """
     has_picture, parts = "pixel_values" in inputs, []
     alphas = (torch.arange(NUM_STEPS, device=model.device) + 0.5) / NUM_STEPS
     for chunk in alphas.split(STEPS_AT_ONCE):

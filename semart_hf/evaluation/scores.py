@@ -1,7 +1,4 @@
-"""Scores by task and over all tasks, nested as in results.json, their intervals, and the Trainer's `compute_metrics`.
-
-A score that cannot be computed is None: no row with a known label, or no probabilities where one is needed.
-"""
+"""Scores by task and over all tasks as in results.json, their intervals, and the Trainer's `compute_metrics`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -30,7 +27,7 @@ SCORES_OF_SEVERAL = ("accuracy", "macro_f1", "weighted_f1", "micro_f1", "mean_av
 
 
 def score_task(outcomes: TaskOutcomes | SeveralOutcomes) -> dict[str, Any]:
-    """Every score of one task over the rows of which a label is known.
+    """Every score of one task over the rows of which a label is known; None for one that cannot be computed.
 
     Of a task with several labels `accuracy` is the share of paintings whose every known label is right, as in
     scikit-learn, and log loss, Brier score and calibration are of all known pairs of a painting and a label.

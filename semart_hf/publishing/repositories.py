@@ -14,7 +14,7 @@ from huggingface_hub.repocard_data import CardData
 from packaging.requirements import Requirement
 
 import semart_hf
-from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, Example, render_card, without_folders
+from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, file_url, render_card, without_folders
 from semart_hf.files import output_folder, write_json, write_text
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pictures_semart import load_picture
@@ -73,9 +73,10 @@ def assemble_repository(
         save_repository(model, processor, repository)
         for index, content in enumerate(contents):
             write_json(repository / ("results.json" if index == 0 else f"results_{index + 1}.json"), content)
-        example = make_example(model, processor, repository, picture, text)
+        painting, answer = make_example(model, processor, repository, picture, text)
+        painting |= {"image": file_url(repo_id, EXAMPLE_PICTURE)} if picture else {}
         addresses = {path.stem: f"figures/{path.name}" for path in figures}
-        facts = CardFacts(repo_id, example, contents, published_recipe, addresses, **card)
+        facts = CardFacts(repo_id, painting, answer, contents, published_recipe, addresses, **card)
         page = render_card(model, facts)
         page.save(repository / "README.md")
         for path in [path for path in figures if f"(figures/{path.name})" in page.text]:
@@ -115,17 +116,18 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 def make_example(
     model: SemArtForArtClassification, processor: SemArtProcessor, folder: Path, picture: Path | None, text: str | None
-) -> Example:
-    """The card's example with the model's own answer; its picture is put into the folder, small and without EXIF."""
-    text = text if text or picture else EXAMPLE_TEXT
-    painting: dict[str, str] = {"text": text} if text else {}
+) -> tuple[dict[str, str], Any]:
+    """The card's example, and the model's own answer; its picture is put into the folder, small and without EXIF."""
+    painting: dict[str, str] = {}
     if picture:
         image = load_picture(picture).copy()
         image.thumbnail((1024, 1024))
         image.info = {}
         image.save(folder / EXAMPLE_PICTURE, quality=90)
         painting["image"] = str(folder / EXAMPLE_PICTURE)
-    return Example(text, EXAMPLE_PICTURE if picture else None, make_pipeline(model, processor)(painting, top_k=1))
+    if text or not picture:
+        painting["text"] = text or EXAMPLE_TEXT
+    return painting, make_pipeline(model, processor)(painting, top_k=1)
 
 
 def make_pipeline(

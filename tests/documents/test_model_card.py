@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import ModelCard
 
-from semart_hf.documents.model_card import CardFacts, Example, base_models, read_example, render_card
+from semart_hf.documents.model_card import CardFacts, base_models, read_example, render_card
 from semart_hf.documents.table import NOT_MEASURED
 
 ANSWER = {"type": [{"label": "portrait", "score": 0.7512}, {"label": "UNK", "score": 0.2488}]}
 ANSWER["school"] = [{"label": "Dutch", "score": 0.5}]
-FACTS = CardFacts("anna/delft", Example("A view of Delft", None, ANSWER))
+FACTS = CardFacts("anna/delft", {"text": "A view of Delft"}, ANSWER)
 RECIPE = {"data": "semart", "vision": "timm/resnet18.a1_in1k", "text": "distilbert/distilbert-base-uncased", "seed": 3}
 
 
@@ -83,7 +83,8 @@ def test_a_card_without_results_has_no_number(saved_model):
 
 
 def test_the_example_runs_and_can_be_read_back(saved_model, capsys):
-    facts = CardFacts("anna/delft", Example('He said "look"\n', "example.jpg", ANSWER))
+    painting = {"image": "https://huggingface.co/anna/delft/resolve/main/example.jpg", "text": 'He said "look"\n'}
+    facts = CardFacts("anna/delft", painting, ANSWER)
     code, printed = read_example(str(render_card(saved_model[0], facts)))
     assert len(code.splitlines()) == 9  # of which the painting takes four
     assert '"image": "https://huggingface.co/anna/delft/resolve/main/example.jpg"' in code
@@ -98,7 +99,7 @@ def test_the_example_runs_and_can_be_read_back(saved_model, capsys):
 def test_the_miniature_is_known_by_its_ceiling(saved_model, results):
     results["modalities"]["image"]["ceiling"] = {"type": 0.97, "mean": 0.9}
     results["data"] = "outputs/mini"
-    facts = CardFacts("anna/mini", FACTS.example, results=[results], recipe={"data": "outputs/mini"})
+    facts = CardFacts("anna/mini", FACTS.painting, ANSWER, results=[results], recipe={"data": "outputs/mini"})
     card = render_card(saved_model[0], facts)
     assert card.data.to_dict()["datasets"] == ["semart-miniature"]
     assert "| – best reachable | 97.0 | not measured | not measured | not measured | 90.0 |" in card.text
@@ -116,7 +117,7 @@ def test_labels_with_signs_of_yaml_markdown_and_html_stay_labels(saved_model, re
     model = copy.deepcopy(saved_model[0])
     answer = {task: [{"label": label, "score": 0.5}] for task, label in zip("abcdefghijkl", HOSTILE, strict=True)}
     model.config.tasks[0]["labels"] = HOSTILE
-    facts = CardFacts("anna/delft", Example("A <view>: # of\n---\nDelft", None, answer), results=[results])
+    facts = CardFacts("anna/delft", {"text": "A <view>: # of\n---\nDelft"}, answer, results=[results])
     card = render_card(model, facts)
     (widget,) = ModelCard(str(card)).data.to_dict()["widget"]
     assert widget["text"] == "A <view>: # of\n---\nDelft"
@@ -137,7 +138,7 @@ def test_a_model_of_the_miniature_says_so_at_the_top(saved_model):
 
 def test_several_results_have_entries_of_their_own_and_say_what_they_were_measured_on(saved_model, results):
     other = json.loads(json.dumps(results)) | {"data": "elsewhere", "split": "validation"}
-    card = render_card(saved_model[0], CardFacts("anna/d", FACTS.example, results=[results, other]))
+    card = render_card(saved_model[0], CardFacts("anna/d", FACTS.painting, ANSWER, results=[results, other]))
     (index,) = card.data.to_dict()["model-index"]
     assert {entry["dataset"]["name"] for entry in index["results"]} == {"semart", "elsewhere"}
     model = copy.deepcopy(saved_model[0])
