@@ -6,19 +6,8 @@ import json
 import logging
 from pathlib import Path
 
-SCRIPTS = Path(__file__).resolve().parent
-RESULTS = SCRIPTS / "proofs" / "results"
-CARDS = SCRIPTS.parent / "model_cards"
-EXAMPLES = """examples:
-  python scripts/prove.py text --csv data/SemArt/semart_val.csv --text_tower distilbert/distilbert-base-uncased
-  python scripts/prove.py ablations --processes 2     # paints a miniature with a long tail
-  python scripts/prove.py speed --processes 2         # that what makes training faster costs no accuracy
-  python scripts/prove.py finetune                    # paints 16,000 paintings, and trains a model on a half
-  python scripts/prove.py review                      # after make demo: what a reviewer is asked next
-  python scripts/prove.py paintings --releases data/one data/other --vision_tower FOLDER --text_tower FOLDER
-  python scripts/prove.py card                        # writes all cards again
-
-The same command continues where it was interrupted."""
+RESULTS = Path(__file__).resolve().parent / "proofs" / "results"
+CARDS = RESULTS.parents[2] / "model_cards"
 # By name: its card, what it proves, and the folder of its data where that is painted or copied.
 PARTS: dict[str, tuple[str, str, str | None]] = {
     "text": ("text_proof", "descriptions alone against TF-IDF and logistic regression", None),
@@ -44,15 +33,11 @@ def main(words: list[str] | None = None) -> None:
 
 
 def parse_arguments(words: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Train by a recipe several times, and compare with what is usual.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    epilog = "The same command continues where it was interrupted. What each needs: docs/evaluation.md, Proofs."
+    parser = argparse.ArgumentParser(description="Train several times, and compare with what is usual.", epilog=epilog)
     commands = parser.add_subparsers(dest="part", required=True, metavar="PART")
     parts = {name: commands.add_parser(name, help=text) for name, (_, text, _) in PARTS.items()}
     parts["text"].add_argument("--csv", type=Path, required=True, help="an official file; 80 %% are learned from")
-    parts["text"].add_argument("--text_tower", required=True, help="folder or Hub id of a DistilBERT")
     parts["retrieval"].add_argument("--paintings", type=Path, required=True, help="a release; titles are the texts")
     parts["paintings"].add_argument("--releases", type=Path, nargs="+", required=True, help="folders; they are joined")
     own = ("anchors", "recipe", "few", "semart", "choices")
@@ -61,6 +46,7 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
         parts[name].add_argument("--model", default="outputs/demo/model", help="of make demo: %(default)s")
     for name in ("retrieval", "paintings"):
         parts[name].add_argument("--vision_tower", required=True, help="folder or Hub id of a timm model")
+    for name in ("text", "retrieval", "paintings"):
         parts[name].add_argument("--text_tower", required=True, help="folder or Hub id of a DistilBERT")
     for name, part in parts.items():
         if folder := PARTS[name][2]:
@@ -70,25 +56,16 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
         meaning = "folds that are judged" if name == "paintings" else "default"
         part.add_argument("--seeds", type=int, nargs="+", default=seeds, help=f"{meaning}: {len(seeds)} of them")
         part.add_argument("--processes", type=int, default=1, help="trainings at a time; default: %(default)s")
-        part.add_argument("--renew", action="store_true", help="train again what another recipe or commit has trained")
     commands.add_parser("card", help="write all cards again from the kept results")
     return parser.parse_args(words)
 
 
 def prove(options: argparse.Namespace) -> None:
-    """Run a part; its results are written to their file after each run."""
     from proofs.runner import execute
-
-    from semart_hf.evaluation.results import describe_environment
-    from semart_hf.files import write_json
 
     logging.getLogger("semart_hf").setLevel(logging.ERROR)  # what is missing in the data is no news here
     path = RESULTS / f"{options.part}.json"
-    proof = importlib.import_module(f"proofs.{options.part}_runs")
-    about = {"part": options.part, "environment": describe_environment()}
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for found in execute(proof, options, kept):
-        write_json(path, about | found)
+    execute(importlib.import_module(f"proofs.{options.part}_runs"), options, path)
     print(f"Results: {path}")
 
 

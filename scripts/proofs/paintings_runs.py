@@ -1,13 +1,12 @@
 """Pretrained towers on real paintings by a recipe, judged on folds beside anchors that are tuned on the same rows."""
 
-from __future__ import annotations
-
-import argparse
 import contextlib
 import hashlib
 import json
+import os
+import shutil
 import tempfile
-import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from PIL import Image
-from transformers import AutoModel
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold
 
 from proofs import anchors, runner
-from proofs.painting_folds import NEAR_BITS, NUM_FOLDS, digest_of, divided, joined_rows, write_release
-from proofs.runner import WITHOUT_VALIDATION, Run, mean_and_deviation
-from semart_hf.catalogue.catalogue import read_rows
+from proofs.runner import WITHOUT_VALIDATION, Options, Run, by_setting, mean_and_deviation
+from semart_hf.catalogue.catalogue import RELEASE_FILES, read_rows
 from semart_hf.catalogue.tables import typed_splits
 from semart_hf.cli import train
 from semart_hf.cli.command import load_model
@@ -29,44 +28,56 @@ from semart_hf.data.collator import MODALITIES
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.evaluation.comparison import compare_outcomes
 from semart_hf.evaluation.outcomes import Outcomes
-from semart_hf.evaluation.results import collect_outcomes, describe_environment
+from semart_hf.evaluation.results import collect_outcomes
 from semart_hf.evaluation.scores import bootstrap_intervals, flatten_scores, score_outcomes
 from semart_hf.evaluation.vocabularies import load_split
+from semart_hf.files import write_text
 from semart_hf.model.output_semart import UNKNOWN_LABEL
+from semart_hf.preparation.prepared_pictures import picture_signature
 from semart_hf.recipes.recipe import read_recipe
 
 RECIPE, SEMART_RECIPE = "paintings", "semart-efficientnet_b0"
-ANCHORS, MAJORITY = "anchors", "majority"
+ANCHORS = "anchors"
 METRICS = tuple(anchors.METRICS)
 TEXT_COLUMNS = ["TITLE", "DESCRIPTION"]
 SIZES = (50, 100, 200, 400, 800)
 NUM_FEW_FOLDS = 3
 CHOICES = read_recipe(Path(__file__).with_name("choices.yaml"))
+NUM_FOLDS = 5
+LABELS = ("TYPE", "SCHOOL", "TIMEFRAME", "TECHNIQUE")
+COLUMNS = ["IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME"]
+# Files beside a release, which correct its labels or name the work that a picture shows.
+BESIDE = ("relabelled.csv", "sources.csv")
+# Twice what the preparation takes for copies: a painter's versions, and details of one painting, too.
+NEAR_BITS = 64
 
 
-def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def plan(options: Options) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Anchors and recipe on each fold, then on few rows, then the SemArt recipe, then what that could be otherwise."""
     table = joined_rows(options.releases, options.release)
     towers = {"vision": options.vision_tower, "text": options.text_tower}
+    digest = hashlib.blake2b(table.to_csv(index=False).encode(), digest_size=8).hexdigest()
     common = {
         "towers": {name: Path(source).name for name, source in towers.items()},
         "releases": [release.name for release in options.releases],
-        "rows": {"number": len(table), "groups": int(table["group"].nunique()), "digest": digest_of(table)},
+        "rows": {"number": len(table), "groups": int(table["group"].nunique()), "digest": digest},
         "num_folds": NUM_FOLDS,
         "near_bits": NEAR_BITS,
     }
-    runs: list[tuple[str, int, dict[str, Any]]] = []
-    folds = [*options.seeds]
-    for name in (ANCHORS, RECIPE):
-        runs += [(name, fold, {}) for fold in folds]
-    for size in SIZES:
-        few_folds = folds[:NUM_FEW_FOLDS]
-        runs += [(few(name, size), fold, {"num_rows": size}) for fold in few_folds for name in (ANCHORS, RECIPE)]
-    runs += [(SEMART_RECIPE, fold, {}) for fold in folds]
-    runs += [(f"{SEMART_RECIPE}: {name}", 0, {"inner_of": 0, "fields": fields}) for name, fields in CHOICES.items()]
-    place = {"table": table, "folder": options.release, "towers": towers}
+    # Choices are judged by another fold of the rows that fold 0 learns from.
+    inner = table[table["fold"] != 0].assign(fold=lambda rows: rows["fold"] - 1)
+    few_folds, sides = options.seeds[:NUM_FEW_FOLDS], (ANCHORS, RECIPE)
+    settings: dict[str, tuple[Sequence[int], dict[str, Any]]] = {
+        **{name: (options.seeds, {}) for name in sides},
+        **{f"{name}, {size} rows": (few_folds, {"num_rows": size}) for size in SIZES for name in sides},
+        SEMART_RECIPE: (options.seeds, {}),
+        **{f"{SEMART_RECIPE}: {name}": ([0], {"fields": own, "table": inner}) for name, own in CHOICES.items()},
+    }
+    shared = {"table": table, "folder": options.release, "towers": towers, "num_rows": len(table), "fields": {}}
     return common, [
-        {"setting": name, "seed": fold, "about": about_of(name, **own), **place} | own for name, fold, own in runs
+        {"setting": name, "seed": fold, "about": about_of(name, own.get("fields", {})), **shared, **own}
+        for name, (folds, own) in settings.items()
+        for fold in folds
     ]
 
 
@@ -76,81 +87,135 @@ def part_of(setting: str) -> str:
     return next(part for mark, part in kinds.items() if mark in setting)
 
 
-def few(name: str, num_rows: int) -> str:
-    """The setting of a recipe, or of the anchors, on so many rows."""
-    return f"{name}, {num_rows} rows"
-
-
-def about_of(setting: str, fields: Mapping[str, Any] | None = None, **_: Any) -> dict[str, Any]:
+def about_of(setting: str, fields: Run) -> dict[str, Any]:
     """What a run depends on beside its rows: the recipe's fields, of which the anchors have the two that they use."""
-    recipe = {"min_label_count": DataArguments.min_label_count, **read_recipe(recipe_of(setting)), **(fields or {})}
-    recipe = {name: value for name, value in recipe.items() if name not in ("data", "output_dir", "vision", "text")}
+    recipe = {"min_label_count": DataArguments.min_label_count, **read_recipe(recipe_of(setting)), **fields}
     recipe["text_columns"] = TEXT_COLUMNS
-    if not setting.startswith(ANCHORS):
-        return recipe
-    used = {name: recipe[name] for name in ("min_label_count", "text_columns")}
-    return used | {"grid": {name: list(values) for name, values in anchors.GRID.items()}}
+    if setting.startswith(ANCHORS):
+        grid = {name: list(values) for name, values in anchors.GRID.items()}
+        return {**{name: recipe[name] for name in ("min_label_count", "text_columns")}, "grid": grid}
+    return {name: value for name, value in recipe.items() if name not in ("data", "output_dir", "vision", "text")}
 
 
 def recipe_of(setting: str) -> str:
     return SEMART_RECIPE if setting.startswith(SEMART_RECIPE) else RECIPE
 
 
+def joined_rows(releases: Sequence[Path], folder: Path) -> pd.DataFrame:
+    """All releases' rows with the `COLUMNS`, `work`, `group` and `fold`; their pictures come to `folder`/Images."""
+    parts = []
+    for release in releases:
+        rows = pd.concat([split.to_pandas() for split in read_rows(release).splits.values()], ignore_index=True)
+        rows = rows.rename(columns=str.upper).assign(release=release.name, work="").fillna("")
+        rows = rows.set_index("IMAGE_FILE", drop=False)
+        for path in (release / name for name in BESIDE if (release / name).is_file()):
+            better = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], index_col="IMAGE_FILE")
+            better = better.rename(columns={"semart_file": "work"})
+            rows.update(better[better.columns.intersection([*LABELS, "work"])])
+        parts.append(rows)
+    table = pd.concat(parts, ignore_index=True)
+    if twice := table["IMAGE_FILE"][table["IMAGE_FILE"].duplicated()].tolist():
+        raise ValueError(f"Got {twice[:3]} in two of {list(map(str, releases))}. A picture has a name of its own.")
+    (folder / "Images").mkdir(parents=True, exist_ok=True)
+    for source, name in zip(table["IMAGES_FOLDER"], table["IMAGE_FILE"], strict=True):
+        if not (folder / "Images" / name).exists():
+            shutil.copyfile(Path(source, name), folder / "Images" / name)
+    table = table[[*COLUMNS, "release", "work"]]
+    table["group"] = groups_of(table, folder / "Images")
+    table["fold"] = folds_of(table)
+    return table
+
+
+def groups_of(table: pd.DataFrame, images: Path) -> npt.NDArray[np.int32]:
+    """A number for each row, the same for rows of one work, of one title or of pictures that are nearly the same."""
+    bits = []
+    for name in table["IMAGE_FILE"]:
+        with Image.open(images / name) as picture:
+            signature = np.frombuffer(picture_signature(picture.convert("RGB")), dtype=np.uint8)
+        bits.append(2 * np.unpackbits(signature).astype(np.float32) - 1)
+    signs = np.stack(bits)
+    is_same = signs @ signs.T >= signs.shape[1] - 2 * NEAR_BITS
+    for column in ("work", "TITLE"):
+        values = np.array([" ".join(value.casefold().split()) for value in table[column]], dtype=object)
+        is_same |= (values[:, None] == values[None]) & (values != "")
+    found: npt.NDArray[np.int32] = connected_components(is_same, directed=False)[1]
+    return found
+
+
+def folds_of(table: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """The fold of each row: groups stay together, and each fold has its share of every label, as far as they allow.
+
+    Rows are stratified by their rarest kind of label that is known: school, else timeframe, else technique, else type.
+    """
+    strata = np.full(len(table), "", dtype=object)
+    for column in ("TYPE", "TECHNIQUE", "TIMEFRAME", "SCHOOL"):
+        values = table[column].to_numpy(dtype=object)
+        strata = np.where(values != "", column + values, strata)
+    folds = np.full(len(table), -1)
+    divider = StratifiedGroupKFold(NUM_FOLDS, shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")
+        for fold, (_, rows) in enumerate(divider.split(strata, strata, table["group"])):
+            folds[rows] = fold
+    return folds
+
+
+def divided(table: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training rows of a fold, in an order that is random by the fold, and its judged rows."""
+    order = np.random.default_rng(fold).permutation(np.flatnonzero(table["fold"] != fold))
+    return table.iloc[order], table[table["fold"] == fold]
+
+
+def write_release(folder: Path, images: Path, **splits: pd.DataFrame) -> Path:
+    """A release of the rows of each split, whose pictures are links to the files in `images`."""
+    (folder / "Images").mkdir(parents=True)
+    for split, rows in splits.items():
+        write_text(folder / RELEASE_FILES[split], rows[COLUMNS].to_csv(sep="\t", index=False, quoting=1))
+        for name in rows["IMAGE_FILE"]:
+            os.link(images / name, folder / "Images" / name)
+    return folder
+
+
 def run_one(
-    setting: str,
-    seed: int,
-    about: Mapping[str, Any],
-    table: pd.DataFrame,
-    folder: Path,
-    towers: Mapping[str, str],
-    num_rows: int | None = None,
-    inner_of: int | None = None,
-    fields: Mapping[str, Any] | None = None,
+    setting: str, seed: int, about: Run, table: pd.DataFrame, folder: Path, towers: Run, num_rows: int, fields: Run
 ) -> dict[str, Any]:
     """The `answers` of a setting for the judged rows of the fold `seed` beside the `truth`, as numbers of `labels`.
 
     Labels are those of all the fold's training rows, however few of these are learned from (`num_rows`); other answers
-    are `UNK`. With `inner_of`, that fold is left out, and the others are judged.
+    are `UNK`.
     """
-    if inner_of is not None:
-        table = table[table["fold"] != inner_of].assign(fold=lambda rows: rows["fold"].rank(method="dense") - 1)
-    whole, judged_rows = divided(table, seed)
-    learned_rows, _ = divided(table, seed, num_rows)
-    begin, begin_processor = time.perf_counter(), time.process_time()
+    whole, judged = divided(table, seed)
+    learned = whole[:num_rows]
     with tempfile.TemporaryDirectory(dir=folder, prefix="run-") as made:
-        data = write_release(Path(made, "data"), folder / "Images", train=learned_rows, test=judged_rows)
+        data = write_release(Path(made, "data"), folder / "Images", train=learned, test=judged)
         if setting.startswith(ANCHORS):
-            found = anchor_answers(data, about, tower_columns(table, folder, towers["vision"]), seed)
+            found = anchors.anchor_answers(data, about, anchors.tower_columns(table, folder, towers["vision"]), seed)
         else:
-            wanted = {**(fields or {}), **towers, "seed": seed, "text_columns": about["text_columns"]}
-            found = model_answers(train_by_command(recipe_of(setting), data, wanted, Path(made)), data)
-        spent = time.perf_counter() - begin, time.process_time() - begin_processor
-        data = write_release(Path(made, "judged"), folder / "Images", train=whole, test=judged_rows)
-        judged = typed_splits(read_rows(data), min_label_count=about["min_label_count"])["test"]
-        tasks = list(read_rows(data).labelled_tasks)
-    labels = {task: judged.features[task].names for task in tasks}
-    has_text = (judged_rows["TITLE"] + judged_rows["DESCRIPTION"]).str.strip() != ""
-    painters = set(learned_rows["AUTHOR"]) - {""}
+            wanted = {**fields, **towers, "seed": seed, "text_columns": about["text_columns"]}
+            found = model_answers(recipe_of(setting), data, wanted, Path(made))
+        rows = read_rows(write_release(Path(made, "judged"), folder / "Images", train=whole, test=judged))
+        tasks, true = list(rows.labelled_tasks), typed_splits(rows, min_label_count=about["min_label_count"])["test"]
+    labels = {task: true.features[task].names for task in tasks}
+    places = {task: {name: place for place, name in enumerate(names)} for task, names in labels.items()}
+    has_text, has_painter = (judged["TITLE"] + judged["DESCRIPTION"]).str.strip() != "", judged["AUTHOR"] != ""
     return {
         "about": dict(about),
-        "seconds": round(spent[0], 1),
-        "processor_seconds": round(spent[1], 1),
-        "commit": describe_environment().get("commit"),
         "rows": {
-            "train": len(learned_rows),
-            "judged": len(judged_rows),
+            "train": len(learned),
+            "judged": len(judged),
             "judged_with_text": int(has_text.sum()),
-            "judged_with_painter": int((judged_rows["AUTHOR"] != "").sum()),
-            "judged_with_known_painter": int(judged_rows["AUTHOR"].isin(painters).sum()),
+            "judged_with_painter": int(has_painter.sum()),
+            "judged_with_known_painter": int((judged["AUTHOR"].isin(learned["AUTHOR"]) & has_painter).sum()),
         },
-        **{name: value for name, value in found.items() if name != "answers"},
+        **found,
         "labels": labels,
         "has_text": as_line(map(int, has_text)),
-        "truth": {
-            task: as_line(UNKNOWN_LABEL if label is None else label for label in judged[task]) for task in tasks
-        },
+        "truth": {task: as_line(anchors.numbers_of(true[task])) for task in tasks},
         "answers": {
-            side: {task: as_line(place_of(name, labels[task]) for name in names) for task, names in by_task.items()}
+            side: {
+                task: as_line(places[task].get(name, len(places[task]) - 1) for name in names)
+                for task, names in by_task.items()
+            }
             for side, by_task in found["answers"].items()
         },
     }
@@ -161,94 +226,30 @@ def as_line(values: Iterable[int]) -> str:
     return " ".join(map(str, values))
 
 
-def place_of(label: str, labels: Sequence[str]) -> int:
-    """The label's number, of another label that of `UNK`, which is the last."""
-    return labels.index(label) if label in labels else len(labels) - 1
-
-
-def train_by_command(recipe: str, data: Path, fields: Mapping[str, Any], folder: Path) -> Path:
-    """The folder of a model that `semart-hf train` has trained by a recipe, with these fields in place of its own."""
-    wanted = {
-        **WITHOUT_VALIDATION,
-        **runner.IN_PROCESS,
-        **fields,
-        "data": str(data),
-        "output_dir": str(folder / "model"),
-    }
-    words = [recipe]
+def model_answers(recipe: str, data: Path, fields: Run, made: Path) -> dict[str, Any]:
+    """What a model that `semart-hf train` makes in a folder answers for the test split, and its training's cost."""
+    folder, words = made / "model", [recipe]
+    wanted = {**WITHOUT_VALIDATION, **runner.IN_PROCESS, **fields, "data": str(data), "output_dir": str(folder)}
     for name, value in wanted.items():
         values = value if isinstance(value, list) else [value]
         words += [f"--{name}", *(one if isinstance(one, str) else json.dumps(one) for one in values)]
-    with open(folder / "train.log", "w", encoding="utf-8") as log, contextlib.redirect_stdout(log):
+    with open(made / "train.log", "w", encoding="utf-8") as log, contextlib.redirect_stdout(log):
         train.main(words)
-    return folder / "model"
-
-
-def model_answers(folder: Path, data: Path) -> dict[str, Any]:
-    """The labels that a trained model answers for the test split by modality and task, and its training's cost."""
     model, processor = load_model(str(folder))
-    paintings = load_split(folder, data, "test", model.config.tasks)
-    outcomes = collect_outcomes(model, processor, paintings)
-    digest = hashlib.blake2b(digest_size=8)
-    for name in ("model.safetensors", "config.json"):  # tensors; vocabularies, thresholds, temperatures
-        digest.update((folder / name).read_bytes())
+    outcomes = collect_outcomes(model, processor, load_split(folder, data, "test", model.config.tasks))
+    # Tensors; vocabularies, thresholds, temperatures.
+    content = b"".join((folder / name).read_bytes() for name in ("model.safetensors", "config.json"))
     training = json.loads((folder / "results.json").read_text(encoding="utf-8"))["training"]
     return {
-        "model": digest.hexdigest(),
+        "model": hashlib.blake2b(content, digest_size=8).hexdigest(),
         "training": {name: training[name] for name in ("seconds", "epochs", "peak_memory_bytes")},
-        "answers": {
-            modality: {
-                task: [found.task(task).labels[place] for place in found.task(task).predictions]
-                for task in found.task_names
-            }
-            for modality, found in outcomes.items()
-            if modality in MODALITIES
-        },
+        "answers": {modality: named_answers(outcomes[modality]) for modality in MODALITIES},
     }
 
 
-def anchor_answers(
-    data: Path, about: Mapping[str, Any], features: Mapping[str, npt.NDArray[np.float32]], seed: int
-) -> dict[str, Any]:
-    """The labels that each anchor answers for the test split, and what was `chosen`, by side and task.
-
-    A side is `majority`, or a modality and the metric that it was tuned for. That of texts learns from rows with one.
-    """
-    splits = typed_splits(
-        read_rows(data), min_label_count=about["min_label_count"], text_columns=about["text_columns"]
-    )
-    pictures = [np.stack([features[name] for name in splits[split]["image_file"]]) for split in ("train", "test")]
-    texts = [[text or "" for text in splits[split]["text"]] for split in ("train", "test")]
-    columns = {"image": anchors.feature_columns(*pictures), "text": anchors.word_columns(*texts)}
-    both = (np.hstack(parts) for parts in zip(*columns.values(), strict=True))
-    columns = {"image+text": anchors.rotated(*both), **columns}
-    answers: dict[str, dict[str, Any]] = {MAJORITY: {}}
-    chosen: dict[str, dict[str, Any]] = {}
-    for task in read_rows(data).labelled_tasks:
-        names = splits["train"].features[task].names
-        known = np.array([UNKNOWN_LABEL if label is None else label for label in splits["train"][task]])
-        answers[MAJORITY][task] = [names[place] for place in anchors.most_frequent(known, len(texts[1]))]
-        for modality, (learned, judged) in columns.items():
-            shown = np.array([bool(text) for text in texts[0]]) | (modality != "text")
-            labels = np.where(shown, known, UNKNOWN_LABEL)
-            for metric, (predictions, best) in anchors.tune_and_predict(learned, labels, judged, seed=seed).items():
-                answers.setdefault(f"{modality}, {metric}", {})[task] = [names[place] for place in predictions]
-                chosen.setdefault(f"{modality}, {metric}", {})[task] = best
-    return {"answers": answers, "chosen": chosen}
-
-
-def tower_columns(table: pd.DataFrame, folder: Path, tower: str) -> dict[str, npt.NDArray[np.float32]]:
-    """By picture, the features of a frozen tower, which are computed once and kept beside the pictures."""
-    path = folder / f"features-{Path(tower).name}.npz"
-    names = table["IMAGE_FILE"].tolist()
-    kept = dict(np.load(path)) if path.is_file() else {}
-    if missing := [name for name in names if name not in kept]:
-        model = AutoModel.from_pretrained(tower, trust_remote_code=False).eval()
-        rows = ({"image": Image.open(folder / "Images" / name).convert("RGB")} for name in missing)
-        kept |= dict(zip(missing, anchors.tower_features(model, rows), strict=True))
-        np.savez(path.with_suffix(".new.npz"), **kept)
-        path.with_suffix(".new.npz").replace(path)
-    return {name: kept[name] for name in names}
+def named_answers(outcomes: Outcomes) -> dict[str, list[str]]:
+    found = {task: outcomes.task(task) for task in outcomes.task_names}
+    return {task: [own.labels[place] for place in own.predictions] for task, own in found.items()}
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:
@@ -257,54 +258,51 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
     An anchor's accuracy and macro-F1 are those of the setting that was tuned for each. Intervals are of 95 %, by a
     bootstrap over the rows, which are the same for both sides of a difference.
     """
-    by_setting: dict[str, dict[int, Run]] = {}
-    for run in runs:
-        by_setting.setdefault(run["setting"], {})[run["seed"]] = run
+    settings = by_setting(runs)
     found: dict[str, Any] = {}
-    theirs = by_setting.get(ANCHORS, {})
+    theirs = settings.get(ANCHORS, {})
     if folds := list(theirs.values()):
-        found["folds"] = [run["seed"] for run in folds]
+        found["folds"] = [*theirs]
         found["rows"] = {name: sum(run["rows"][name] for run in folds) for name in folds[0]["rows"] if name != "train"}
-        known = pooled(folds, MAJORITY)
-        with_text = pooled(folds, f"text, {METRICS[0]}")
-        for name, outcomes in {"known": known, "known_with_text": with_text}.items():
+        for name, side in {"known": anchors.MAJORITY, "known_with_text": f"text, {METRICS[0]}"}.items():
+            outcomes = pooled(folds, side)
             found[name] = {task: int(outcomes.task(task).is_known.sum()) for task in outcomes.task_names}
         found["anchors"] = {side: with_intervals(pooled(folds, side)) for side in folds[0]["answers"]}
     for name in (RECIPE, SEMART_RECIPE):
-        if pairs := [(run, theirs[fold]) for fold, run in by_setting.get(name, {}).items() if fold in theirs]:
+        if pairs := [(run, theirs[fold]) for fold, run in settings.get(name, {}).items() if fold in theirs]:
             found.setdefault("recipes", {})[name] = against_anchors(*map(list, zip(*pairs, strict=True)))
-    found["few"] = few_rows(by_setting)
-    settings = {name: f"{SEMART_RECIPE}: {name}" for name in CHOICES}
+    found["few"] = few_rows(settings)
+    choices = {name: [*settings.get(f"{SEMART_RECIPE}: {name}", {}).values()] for name in CHOICES}
     found["choices"] = {
-        name: {"fields": CHOICES[name], **figures_of(list(by_setting[setting].values()))}
-        for name, setting in settings.items()
-        if setting in by_setting
+        name: {
+            "fields": CHOICES[name],
+            "folds": len(own),
+            "processor_minutes": sum(run["processor_seconds"] for run in own) / 60 / len(own),
+            **{modality: mean_scores(own, modality) for modality in MODALITIES},
+        }
+        for name, own in choices.items()
+        if own
     }
-    found["not_run"] = [name for name in CHOICES if name not in found["choices"]]
+    found["not_run"] = [name for name, own in choices.items() if not own]
     return found
 
 
 def pooled(runs: Sequence[Run], side: str) -> Outcomes:
     """A side's answers for the judged rows of several folds; those by text alone for the rows that have one."""
-    tasks = [
-        {"name": task, "labels": list(dict.fromkeys(label for run in runs for label in run["labels"][task]))}
-        for task in runs[0]["labels"]
-    ]
-    outcomes = Outcomes(tasks)
+    names = {
+        task: list(dict.fromkeys(label for run in runs for label in run["labels"][task])) for task in runs[0]["labels"]
+    }
+    outcomes = Outcomes([{"name": task, "labels": labels} for task, labels in names.items()])
     for run in runs:
         columns: list[list[Any]] = [[], []]
-        for task in tasks:
-            places = [task["labels"].index(label) for label in run["labels"][task["name"]]]
+        for task, labels in names.items():
+            places = {str(number): labels.index(label) for number, label in enumerate(run["labels"][task])}
+            places[str(UNKNOWN_LABEL)] = UNKNOWN_LABEL
             for column, source in zip(columns, (run["answers"][side], run["truth"]), strict=True):
-                values = map(int, source[task["name"]].split())
-                column.append([places[value] if value >= 0 else value for value in values])
-            if side.startswith("text"):
-                is_shown = run["has_text"].split()
-                columns[1][-1] = [
-                    value if shown == "1" else UNKNOWN_LABEL
-                    for value, shown in zip(columns[1][-1], is_shown, strict=True)
-                ]
+                column.append([places[number] for number in source[task].split()])
         predictions, references = (np.array(column, dtype=np.int64).T for column in columns)
+        if side.startswith("text"):
+            references[np.array(run["has_text"].split()) == "0"] = UNKNOWN_LABEL
         outcomes.add(predictions, references)
     return outcomes
 
@@ -330,43 +328,31 @@ def against_anchors(runs: Sequence[Run], anchor_runs: Sequence[Run]) -> dict[str
     found["gigabytes"] = max(one["peak_memory_bytes"] for one in training) / 1e9
     for modality in MODALITIES:
         ours = pooled(runs, modality)
-        found["scores"][modality] = with_intervals(ours)
+        found["scores"][modality], found["gains"][modality] = with_intervals(ours), {}
         for metric in METRICS:
             anchor = pooled(anchor_runs, f"{modality}, {metric}")
             compared = compare_outcomes(ours, anchor, names=(RECIPE, ANCHORS))
-            entries = {task: compared["tasks"][task][metric] for task in ours.task_names}
-            entries["mean"] = compared["mean"][metric]
-            found["gains"].setdefault(modality, {})[metric] = {
-                task: {"value": entry["difference"], "interval": entry["interval"]} for task, entry in entries.items()
+            found["gains"][modality][metric] = {
+                task: {"value": scores[metric]["difference"], "interval": scores[metric]["interval"]}
+                for task, scores in {**compared["tasks"], "mean": compared["mean"]}.items()
             }
     return found
 
 
-def few_rows(by_setting: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
+def few_rows(settings: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
     """By number of rows and metric, mean and deviation over the seeds that both sides have, and each seed's gain."""
     found: dict[str, Any] = {}
     for size in SIZES:
-        ours, theirs = (by_setting.get(few(name, size), {}) for name in (RECIPE, ANCHORS))
+        ours, theirs = (settings.get(f"{name}, {size} rows", {}) for name in (RECIPE, ANCHORS))
         for metric in METRICS if (seeds := sorted({*ours} & {*theirs})) else ():
-            sides = {
-                name: [flatten_scores(score_outcomes(pooled([runs[seed]], side)))[f"mean_{metric}"] for seed in seeds]
-                for name, runs, side in (
-                    (RECIPE, ours, MODALITIES[0]),
-                    (ANCHORS, theirs, f"{MODALITIES[0]}, {metric}"),
-                )
-            }
-            found.setdefault(str(size), {})[metric] = {
-                **{name: mean_and_deviation(values) for name, values in sides.items()},
-                "gains": [one - other for one, other in zip(*sides.values(), strict=True)],
-            }
+            sides = ((ours, MODALITIES[0]), (theirs, f"{MODALITIES[0]}, {metric}"))
+            values = [[mean_scores([own[seed]], side)[metric] for seed in seeds] for own, side in sides]
+            gains = [one - other for one, other in zip(*values, strict=True)]
+            means = dict(zip((RECIPE, ANCHORS), map(mean_and_deviation, values), strict=True))
+            found.setdefault(str(size), {})[metric] = {**means, "gains": gains}
     return found
 
 
-def figures_of(runs: Sequence[Run]) -> dict[str, Any]:
-    """Mean accuracy and macro-F1 by modality, and what the training cost."""
-    scores = {modality: flatten_scores(score_outcomes(pooled(runs, modality))) for modality in MODALITIES}
-    return {
-        "folds": len(runs),
-        "processor_minutes": sum(run["processor_seconds"] for run in runs) / 60 / len(runs),
-        **{name: {metric: found[f"mean_{metric}"] for metric in METRICS} for name, found in scores.items()},
-    }
+def mean_scores(runs: Sequence[Run], side: str) -> dict[str, float]:
+    scores = score_outcomes(pooled(runs, side))
+    return {metric: scores[f"mean_{metric}"] for metric in METRICS}

@@ -1,9 +1,5 @@
 """How many decisions each order of a review needs: an oracle answers, heads are fitted again on frozen features."""
 
-from __future__ import annotations
-
-import argparse
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,13 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader
 
-from proofs.runner import Run, mean_and_deviation
+from proofs.runner import Options, Run, figures, mean_and_deviation
 from semart_hf.cli.command import load_model
 from semart_hf.collection.review_tables import Question, order_by_gain
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.loading import load_paintings
 from semart_hf.data.streaming import undecoded
-from semart_hf.evaluation.results import describe_environment
 from semart_hf.miniature.miniature import paint_miniature
 
 SIZES = {"num_train": 2000, "num_val": 1, "num_test": 1000}
@@ -30,35 +25,40 @@ ROUNDS, DECISIONS = 10, 40
 # The model's own paintings are those of seed 0; on those of the seeds up to 3 this order was chosen.
 FIRST_MUSEUM = 10
 RANDOM, GAIN = "at random", "most expected gain first"
+Numbers = npt.NDArray[Any]
 Asked = list[tuple[int, int, Question]]  # row, number of the task, and what the catalogue would show
 
 
-def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def plan(options: Options) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     common = {"sizes": SIZES, "rounds": ROUNDS, "decisions": DECISIONS, "first_museum": FIRST_MUSEUM}
-    shared = {"model": options.model, "release": options.release}
-    return common, [{"seed": seed, **shared} for seed in options.seeds]
+    return common, tasks_on_museums(options, FIRST_MUSEUM, SIZES)
 
 
-def run_one(seed: int, model: str, release: Path) -> dict[str, Any]:
+def tasks_on_museums(options: Options, first: int, sizes: Mapping[str, int]) -> list[dict[str, Any]]:
+    """For each seed a museum of its own, which is painted where there is none; the first is that of seed 0."""
+    folders = {seed: options.release / str(first + seed) for seed in options.seeds}
+    for seed, folder in folders.items():
+        paint_miniature(folder, seed=first + seed, workers=options.processes, **sizes)
+    return [{"seed": seed, "model": options.model, "museum": folder} for seed, folder in folders.items()]
+
+
+def run_one(seed: int, model: str, museum: Path) -> dict[str, Any]:
     """The curve of each order on one museum's paintings: decisions, paintings that were looked at, and accuracies."""
-    museum = paint_miniature(release / str(seed), seed=FIRST_MUSEUM + seed, **SIZES)
-    started, start = load_model(model), time.perf_counter()
-    tasks = started[0].config.tasks
+    network, processor = load_model(model)
+    tasks = network.config.tasks
     splits = load_paintings(museum, tasks=tasks)
-    pool, test = (features_and_labels(*started, splits[name]) for name in ("train", "test"))
-    mean, deviation = pool[0].mean(axis=0), pool[0].std(axis=0) + 1e-6
-    pool, test = (((features - mean) / deviation, labels) for features, labels in (pool, test))
+    (features, labels), (asked, right) = (
+        features_and_labels(network, processor, splits[name]) for name in ("train", "test")
+    )
+    mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
+    scale = 4 / np.sqrt(features.shape[1]) / deviation
+    pool, test = ((features - mean) * scale, labels), ((asked - mean) * scale, right)
     curves = {name: learn(tasks, pool, test, order, seed) for name, order in ORDERS.items()}
-    every = [fitted(pool[0], pool[1][:, number], test[0], task) for number, task in enumerate(tasks)]
-    return {
-        "seconds": round(time.perf_counter() - start, 1),
-        "commit": describe_environment().get("commit"),
-        "curves": curves,
-        "all_labels": accuracies(every, test[1], tasks),
-    }
+    every = [fitted(pool[0], labels[:, number], test[0], task) for number, task in enumerate(tasks)]
+    return {"curves": curves, "all_labels": accuracies(every, right, tasks)}
 
 
-def features_and_labels(model: Any, processor: Any, rows: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def features_and_labels(model: Any, processor: Any, rows: Any) -> tuple[Numbers, Numbers]:
     """What the model's heads read `(rows, fusion_dim)`, and the numbers of the labels `(rows, tasks)`."""
     rows = undecoded(rows.select_columns(["image", "text", *model.config.task_names]))
     features, labels = [], []
@@ -69,59 +69,49 @@ def features_and_labels(model: Any, processor: Any, rows: Any) -> tuple[npt.NDAr
     return np.concatenate(features), np.concatenate(labels)
 
 
-def fitted(
-    features: npt.NDArray[Any], labels: npt.NDArray[Any], asked: npt.NDArray[Any], task: Mapping[str, Any]
-) -> npt.NDArray[Any]:
+def fitted(features: Numbers, labels: Numbers, asked: Numbers, task: Run) -> Numbers:
     """Probabilities `(asked, labels)` of a head that is fitted to the rows whose label is known."""
     known, found = labels >= 0, np.zeros((len(asked), len(task["labels"])))
     present = np.unique(labels[known])
     if len(present) < 2:
         found[:, present] = 1
         return found
-    scale = 4 / np.sqrt(features.shape[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        head = LogisticRegression(max_iter=300).fit(scale * features[known], labels[known])
-    found[:, head.classes_] = head.predict_proba(scale * asked)
+        head = LogisticRegression(max_iter=300).fit(features[known], labels[known])
+    found[:, head.classes_] = head.predict_proba(asked)
     return found
 
 
-def accuracies(found: Sequence[Any], labels: npt.NDArray[Any], tasks: Sequence[Any]) -> dict[str, float]:
+def accuracies(found: Sequence[Any], labels: Numbers, tasks: Sequence[Any]) -> dict[str, float]:
     """Share of right answers by task, and the tasks' `mean`."""
     shares = {}
-    for number, task in enumerate(tasks):
-        known = labels[:, number] >= 0
-        shares[task["name"]] = float((found[number].argmax(axis=1) == labels[:, number])[known].mean())
-    return {**shares, "mean": float(np.mean(list(shares.values())))}
+    for own, true, task in zip(found, labels.T, tasks, strict=True):
+        shares[task["name"]] = float((own.argmax(axis=1) == true)[true >= 0].mean())
+    return {**shares, "mean": float(np.mean([*shares.values()]))}
 
 
 def learn(tasks: Sequence[Any], pool: Any, test: Any, order: Callable[..., Asked], seed: int) -> list[dict[str, Any]]:
     """The curve of one order. The first decisions are drawn at random, for all orders the same."""
     features, labels = pool
     generator = np.random.default_rng(seed)
-    first = generator.permutation(len(labels)).repeat(len(tasks))
-    known = np.full_like(labels, -100)
-    drawn = [
-        (row, number) for row, number in zip(first, list(range(len(tasks))) * len(labels), strict=True)
-        if labels[row, number] >= 0
-    ]  # fmt: skip
+    cells = [(row, number) for row in generator.permutation(len(labels)) for number in range(len(tasks))]
+    chosen = [cell for cell in cells if labels[cell] >= 0][:DECISIONS]
+    known, shown = np.full_like(labels, -100), np.concatenate([test[0], features])
     curve = []
-    chosen = drawn[:DECISIONS]
-    for turn in range(ROUNDS + 1):
-        for row, number in chosen:
-            known[row, number] = labels[row, number]
-        shown = np.concatenate([test[0], features])
+    for _ in range(ROUNDS + 1):
+        for cell in chosen:
+            known[cell] = labels[cell]
         found = [fitted(features, known[:, number], shown, task) for number, task in enumerate(tasks)]
         right = accuracies([shares[: len(test[0])] for shares in found], test[1], tasks)
         looked_at = int((known >= 0).any(axis=1).sum())
         curve.append({"decisions": int((known >= 0).sum()), "paintings": looked_at, "accuracy": right})
-        if turn < ROUNDS:
-            asked = questions([shares[len(test[0]) :] for shares in found], tasks, (labels >= 0) & (known < 0))
-            chosen = [(row, number) for row, number, _ in order(asked, generator)[:DECISIONS]]
+        asked = questions([shares[len(test[0]) :] for shares in found], tasks, (labels >= 0) & (known < 0))
+        chosen = [(row, number) for row, number, _ in order(asked, generator)[:DECISIONS]]
     return curve
 
 
-def questions(found: Sequence[npt.NDArray[Any]], tasks: Sequence[Any], is_open: npt.NDArray[np.bool_]) -> Asked:
+def questions(found: Sequence[Numbers], tasks: Sequence[Any], is_open: Numbers) -> Asked:
     """What is open, as a catalogue with suggestions shows it."""
     asked = []
     for number, (shares, task) in enumerate(zip(found, tasks, strict=True)):
@@ -165,11 +155,10 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
         points = list(zip(*(run["curves"][name] for run in runs), strict=True))
         orders[name] = {
             "decisions": [point[0]["decisions"] for point in points],
-            "accuracy": [mean_and_deviation([one["accuracy"]["mean"] for one in point]) for point in points],
+            "accuracy": [figures([one["accuracy"] for one in point])["mean"] for point in points],
             "paintings": float(np.mean([one["paintings"] for one in points[-1]])),
         }
-    goal = orders[RANDOM]["accuracy"][-1]["mean"]
-    total = orders[RANDOM]["decisions"][-1]
+    goal, total = orders[RANDOM]["accuracy"][-1]["mean"], orders[RANDOM]["decisions"][-1]
     for order in orders.values():
         needed = decisions_until(goal, order["decisions"], [figure["mean"] for figure in order["accuracy"]])
         order |= {"needed": needed, "share": None if needed is None else needed / total}
@@ -180,10 +169,8 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
 
 def decisions_until(goal: float, decisions: Sequence[int], accuracy: Sequence[float]) -> float | None:
     """Where the line between the points first reaches the goal; `None` where it does not."""
-    for number, reached in enumerate(accuracy):
-        if reached >= goal:
-            if number == 0:
-                return float(decisions[0])
-            before, step = accuracy[number - 1], decisions[number] - decisions[number - 1]
-            return decisions[number - 1] + step * (goal - before) / (reached - before)
-    return None
+    reached = np.flatnonzero(np.array(accuracy) >= goal)
+    if not len(reached):
+        return None
+    ends = slice(max(reached[0] - 1, 0), reached[0] + 1)
+    return float(np.interp(goal, accuracy[ends], decisions[ends]))

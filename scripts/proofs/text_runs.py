@@ -1,24 +1,20 @@
 """Descriptions alone: this model against TF-IDF with logistic regression, on the same rows, over several seeds."""
 
-from __future__ import annotations
-
-import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import AutoConfig
 
-from proofs.anchors import GRID, METRICS, tune_and_predict, word_columns
-from proofs.runner import Run, brief, by_task, mean_and_deviation, score_figures, train_and_score
+from proofs.anchors import GRID, METRICS, numbers_of, tune_and_predict, word_columns
+from proofs.runner import Options, Run, brief, by_task, figures, train_and_score
 from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.catalogue.mapping import SplitRule
 from semart_hf.catalogue.schema import SEMART_TASKS
 from semart_hf.catalogue.tables import typed_splits
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.scores import score_outcomes
-from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.recipes.recipe import RECIPES, read_recipe
 
 RECIPE = "text_proof.yaml"
@@ -41,9 +37,8 @@ TOWER_ALONE = {
 }
 
 
-def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    tower = AutoConfig.from_pretrained(options.text_tower)
-    name = Path(options.text_tower).name
+def plan(options: Options) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    tower, name = AutoConfig.from_pretrained(options.text_tower), Path(options.text_tower).name
     common = {
         "csv": options.csv.name,
         "text_tower": {"name": name, "layers": tower.num_hidden_layers, "width": tower.hidden_size},
@@ -57,34 +52,30 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, An
 def run_one(seed: int, csv: Path, text_tower: str) -> dict[str, Any]:
     """Scores of each side for one division of the rows."""
     splits = typed_splits(read_rows(csv, splits=SplitRule(shares=SHARES, seed=seed)))
-    chosen = {"data": str(csv), "text": text_tower, "seed": seed}
-    ours = train_and_score(RECIPE, chosen, splits)
-    tower = train_and_score(RECIPE, {**chosen, **TOWER_ALONE}, splits)
+    ours = train_and_score(RECIPE, csv, seed, {"text": text_tower}, splits)
+    tower = train_and_score(RECIPE, csv, seed, {"text": text_tower, **TOWER_ALONE}, splits)
     return {
         "rows": {name: len(split) for name, split in splits.items()},
         "seconds": round(ours["seconds"] + tower["seconds"], 1),
-        "commit": ours["commit"],
         "tfidf": baseline(splits, seed),
         "ours": ours["text"],
         "tower_alone": tower["text"],
     }
 
 
-def baseline(splits: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def baseline(splits: Run, seed: int) -> dict[str, Any]:
     """By metric, the scores on `test` of TF-IDF tuned for it, with what was `chosen` for each task."""
-    tasks = [task.name for task in SEMART_TASKS]
-    columns = word_columns(*([text or "" for text in splits[name]["text"]] for name in SHARES))
-    labels = {
-        name: np.array([[UNKNOWN_LABEL if label is None else label for label in splits[name][task]] for task in tasks])
-        for name in SHARES
-    }
-    answers = [tune_and_predict(columns[0], known, columns[1], seed=seed) for known in labels["train"]]
+    tasks = [{"name": task.name, "labels": splits["train"].features[task.name].names} for task in SEMART_TASKS]
+    learned, judged = word_columns(*(splits[name]["text"] for name in SHARES))
+    train, test = ([numbers_of(splits[name][task["name"]]) for task in tasks] for name in SHARES)
+    answers = [tune_and_predict(learned, known, judged, seed=seed) for known in train]
     found = {}
     for metric in METRICS:
-        outcomes = Outcomes([{"name": task, "labels": splits["train"].features[task].names} for task in tasks])
-        outcomes.add(np.stack([answer[metric][0] for answer in answers], axis=1), labels["test"].T)
-        chosen = {task: answer[metric][1] for task, answer in zip(tasks, answers, strict=True)}
-        found[metric] = {**brief(score_outcomes(outcomes)), "chosen": chosen}
+        predictions, chosen = zip(*(answer[metric] for answer in answers), strict=True)
+        outcomes = Outcomes(tasks)
+        outcomes.add(np.stack(predictions, axis=1), np.stack(test, axis=1))
+        choices = {task["name"]: choice for task, choice in zip(tasks, chosen, strict=True)}
+        found[metric] = {**brief(score_outcomes(outcomes)), "chosen": choices}
     return found
 
 
@@ -94,15 +85,16 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
     A gain has in how many seeds it is positive, too. TF-IDF is judged by the setting that was tuned for the metric.
     """
     scores: dict[str, Any] = {}
-    gains: dict[str, Any] = {}
+    better: dict[str, Any] = {}
     for metric in METRICS:
-        sides = {side: [run[side][metric] if side == "tfidf" else run[side] for run in runs] for side in SIDES}
-        scores[metric] = {side: score_figures(found, metric) for side, found in sides.items()}
-        pairs = [[by_task(one, metric) for one in pair] for pair in zip(sides["ours"], sides["tfidf"], strict=True)]
-        gains[metric] = {}
-        for task in scores[metric]["ours"]:
-            found = [ours[task] - theirs[task] for ours, theirs in pairs]
-            gains[metric][task] = {**mean_and_deviation(found), "positive": sum(gain > 0 for gain in found)}
-    better = [task for task, gain in gains["accuracy"].items() if task != "mean" and gain["mean"] > 0]
-    is_better = all(gains[metric]["mean"]["mean"] > 0 for metric in METRICS) and len(better) >= 3
-    return {"scores": scores, "gains": gains, "tasks_with_better_accuracy": better, "is_better": is_better}
+        found = {side: [run[side][metric] if side == "tfidf" else run[side] for run in runs] for side in SIDES}
+        sides = {side: [by_task(one, metric) for one in own] for side, own in found.items()}
+        scores[metric] = {side: figures(own) for side, own in sides.items()}
+        pairs = zip(sides["ours"], sides["tfidf"], strict=True)
+        apart = [{task: ours[task] - theirs[task] for task in scores[metric]["ours"]} for ours, theirs in pairs]
+        better[metric] = figures(apart)
+        for task, gain in better[metric].items():
+            gain["positive"] = sum(one[task] > 0 for one in apart)
+    won = [task for task, gain in better["accuracy"].items() if task != "mean" and gain["mean"] > 0]
+    is_better = all(better[metric]["mean"]["mean"] > 0 for metric in METRICS) and len(won) >= 3
+    return {"scores": scores, "gains": better, "tasks_with_better_accuracy": won, "is_better": is_better}

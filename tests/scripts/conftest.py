@@ -12,16 +12,13 @@ from semart_hf.data.training_texts import learn_tokenizer
 def main(tmp_path, monkeypatch):
     """`prove.main` with brief runs in this process, where all is imported, and what it wrote."""
 
-    def run_here(run_one, task, processes):
-        return {name: task[name] for name in ("setting", "seed") if name in task} | run_one(**task)
-
     def main(part, *words):
         prove.main([part, *map(str, words)])
         return json.loads((tmp_path / f"{part}.json").read_text()), next(tmp_path.glob("*.md")).read_text()
 
     brief = {"max_steps": 1, "per_device_train_batch_size": 4, "image_size": 32, "text_cache_dir": str(tmp_path / "c")}
     monkeypatch.setattr(runner, "IN_PROCESS", runner.IN_PROCESS | brief)
-    monkeypatch.setattr(runner, "run_apart", run_here)
+    monkeypatch.setattr(runner, "run_apart", lambda run_one, task, processes: runner.run_here(run_one, task))
     for name in ("RESULTS", "CARDS"):
         monkeypatch.setattr(prove, name, tmp_path)
     return main

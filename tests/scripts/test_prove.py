@@ -74,9 +74,8 @@ def test_an_audit_is_proved(main, museum_words, monkeypatch):
     assert run["all"]["replaced"] == sum(task["replaced"] for task in run["tasks"].values())
     assert f"{100 * run['all']['found'] / run['all']['replaced']:.1f} % are replaced ones" in card
     wrong, sure = np.array([True, False, True, False]), np.array([0.1, 0.2, 0.9, 0.8])
-    rankings = {"found": sure, "found_by_model": np.array([0.0, 0.3, 0.1, 0.3])}
-    expected = {"labels": 4, "replaced": 2, "found": 1, "found_by_model": 2}
-    assert audit_runs.first_labels(wrong, rankings) == expected
+    expected = {"labels": 4, "replaced": 2, "found": 1, "found_by_model": 2, "found_by_margin": 1}
+    assert audit_runs.first_labels(wrong, sure, np.array([0.0, 0.3, 0.1, 0.3]), sure) == expected
 
 
 def test_ablations_continue_where_they_ended(main, tmp_path, monkeypatch, capsys):
@@ -95,10 +94,10 @@ def test_ablations_continue_where_they_ended(main, tmp_path, monkeypatch, capsys
     assert json.loads((tmp_path / "tail" / "ceiling.json").read_text())["settings"]["long_tail"] is True
     with pytest.raises(ValueError, match="results of ablations that are not complete"):
         proof_cards.card(results | {"summary": {"best": results["summary"]["best"]}})
-    # What was lost is trained again, what this commit trained by the same recipe is kept.
+    # What was lost is trained again, what was trained by the same recipe is kept.
     (tmp_path / "ablations.json").write_text(json.dumps(results | {"runs": results["runs"][1:]}))
     capsys.readouterr()
-    again, _ = main("ablations", *words, "--renew")
+    again, _ = main("ablations", *words)
     assert "1 of 1: setting best, seed 0" in capsys.readouterr().out
     assert again["runs"][1:] == results["runs"][1:]
     monkeypatch.setitem(ablations_runs.TECHNIQUES, "lexicon", {"fusion_dim": 16})
@@ -184,15 +183,15 @@ def run_or_die(setting, seed):
     return {"seconds": 1.0, "commit": "abc"}
 
 
-def test_what_others_trained_is_kept_where_one_dies_and_another_commit_trains_again(monkeypatch):
+def test_what_others_trained_is_kept_where_one_dies_and_what_was_about_something_else_is_not(monkeypatch):
     monkeypatch.setattr(runner, "get_context", lambda kind: PROCESSES)
     found = runner.run_each(run_or_die, [{"setting": "plain", "seed": seed} for seed in (0, 1)], processes=2)
     run = next(found)
     assert (run["seed"], run["setting"]) == (1, "plain")
     with pytest.raises(ChildProcessError, match=r"run \(setting plain, seed 0\) ended without a result"):
         next(found)
-    assert runner.kept_runs({}, {"runs": [run]}, renew=False) == [run]
-    assert runner.kept_runs({}, {"runs": [run]}, renew=True) == []
+    assert runner.kept_runs({}, [{"setting": "plain"}], {"runs": [run]}) == [run]
+    assert runner.kept_runs({}, [{"setting": "plain", "about": 1}], {"runs": [run | {"about": 2}]}) == []
 
 
 def test_every_technique_changes_the_best_recipe_and_the_plain_one_has_none():

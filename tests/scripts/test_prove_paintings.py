@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from proofs import anchors, painting_folds, paintings_runs, proof_cards
+from proofs import anchors, paintings_runs, proof_cards
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -90,7 +90,7 @@ def test_paintings_are_proved_beside_their_anchors(main, tiny_paintings, small_r
     theirs, ours, *_, choice = results["runs"]
     assert choice == alone
     assert results["rows"]["number"] == 110 == ours["rows"]["train"] + ours["rows"]["judged"]
-    folds = painting_folds.joined_rows([small_release], tmp_path / "rows")["fold"]
+    folds = paintings_runs.joined_rows([small_release], tmp_path / "rows")["fold"]
     assert choice["rows"]["train"] + choice["rows"]["judged"] == (folds != 0).sum()
     accuracy, anchor = accuracy_by_hand(ours, "image+text"), accuracy_by_hand(theirs, "image+text, accuracy")
     gains = results["summary"]["recipes"]["paintings"]["gains"]["image+text"]["accuracy"]
@@ -106,26 +106,26 @@ def test_paintings_are_proved_beside_their_anchors(main, tiny_paintings, small_r
 
 
 def test_labels_of_the_judged_fold_change_nothing_else(main, tiny_paintings, small_release, towers, tmp_path):
-    table = painting_folds.joined_rows([small_release], tmp_path)
+    table = paintings_runs.joined_rows([small_release], tmp_path)
     is_judged = (table["fold"] == 0).to_numpy()
     permuted = table.copy()
     order = np.random.default_rng(0).permutation(is_judged.sum())
-    for column in painting_folds.LABELS:
+    for column in paintings_runs.LABELS:
         permuted.loc[is_judged, column] = table.loc[is_judged, column].to_numpy()[order]
-    place = {"seed": 0, "folder": tmp_path, "towers": towers}
+    place = {"seed": 0, "folder": tmp_path, "towers": towers, "num_rows": 110, "fields": {}}
     for setting in (paintings_runs.ANCHORS, paintings_runs.RECIPE):
-        about = paintings_runs.about_of(setting)
+        about = paintings_runs.about_of(setting, {})
         first, second = (paintings_runs.run_one(setting, about=about, table=t, **place) for t in (table, permuted))
         assert first["truth"] != second["truth"]
         for name in ("labels", "answers", "chosen", "model"):  # the last is of all tensors and of the configuration
             assert first.get(name) == second.get(name)
     permuted.loc[~is_judged, "TYPE"] = table.loc[~is_judged, "TYPE"].to_numpy()[::-1]
-    about = paintings_runs.about_of(paintings_runs.RECIPE)
+    about = paintings_runs.about_of(paintings_runs.RECIPE, {})
     other = paintings_runs.run_one(paintings_runs.RECIPE, about=about, table=permuted, **place)
     assert other["model"] != first["model"]
 
 
-def test_folds_keep_copies_together_and_few_rows_are_among_more(small_release, tmp_path):
+def test_folds_keep_copies_together(small_release, tmp_path):
     for name in ("one", "other"):
         shutil.copytree(small_release, tmp_path / name)
     reading = {"sep": "\t", "dtype": str, "keep_default_na": False, "encoding": "cp1252"}
@@ -138,19 +138,18 @@ def test_folds_keep_copies_together_and_few_rows_are_among_more(small_release, t
         path.rename(path.with_name(path.stem + "b.jpg"))
     better = pd.DataFrame({"IMAGE_FILE": files[:1], "TYPE": "genre", "SCHOOL": "", "TIMEFRAME": "", "TECHNIQUE": ""})
     better.assign(semart_file="a.jpg").to_csv(tmp_path / "one" / "relabelled.csv", index=False)
-    table = painting_folds.joined_rows([tmp_path / "one", tmp_path / "other"], tmp_path / "rows")
+    table = paintings_runs.joined_rows([tmp_path / "one", tmp_path / "other"], tmp_path / "rows")
     assert len(table) == 220
     folds = table.set_index("IMAGE_FILE")["fold"]
     assert all(folds[name] == folds[name.replace(".jpg", "b.jpg")] for name in files)
     assert table.groupby("group")["fold"].nunique().max() == 1
     row, kept = (table[table["IMAGE_FILE"] == files[0]].iloc[0], rows.iloc[0])
     assert (row["TYPE"], row["SCHOOL"], row["work"]) == ("genre", kept["SCHOOL"], "a.jpg")
-    (few, judged), (more, _) = (painting_folds.divided(table, 2, number) for number in (20, 60))
-    assert few["IMAGE_FILE"].tolist() == more["IMAGE_FILE"].tolist()[:20]
+    learned, judged = paintings_runs.divided(table, 2)
     assert (judged["fold"] == 2).all()
-    assert (more["fold"] != 2).all()
+    assert (learned["fold"] != 2).all()
     with pytest.raises(ValueError, match=r"in two of .*A picture has a name of its own"):
-        painting_folds.joined_rows([tmp_path / "one", tmp_path / "one"], tmp_path / "rows")
+        paintings_runs.joined_rows([tmp_path / "one", tmp_path / "one"], tmp_path / "rows")
 
 
 def test_text_alone_is_judged_where_there_is_a_text():
