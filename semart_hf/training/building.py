@@ -22,7 +22,7 @@ from semart_hf.model.towers_semart import most_text_tokens
 from semart_hf.recipes.recipe import PRETRAINED_CHOICES, ModelArguments, with_fields_by_labels
 
 from .arguments import SemArtTrainingArguments
-from .correlated_start import correlate_projections
+from .head_start import correlate_projections
 from .trainer import SemArtTrainer
 
 # Labels that a line names.

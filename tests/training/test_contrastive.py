@@ -14,7 +14,7 @@ from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.sampling import DRAW_KEY
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
-from semart_hf.training.correlated_start import canonical_projections
+from semart_hf.training.head_start import canonical_projections
 from semart_hf.training.losses import contrastive_sum
 
 
