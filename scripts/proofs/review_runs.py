@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from proofs.runner import Options, Run, figures, mean_and_deviation
 from semart_hf.cli.command import load_model
-from semart_hf.collection.review_tables import Question, order_by_gain
+from semart_hf.collection.review import Question, order_by_gain
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.loading import load_paintings
 from semart_hf.data.streaming import undecoded

@@ -258,7 +258,7 @@ def main(arguments: list[str] | None = None) -> None:
     style, keys, review, search = STYLE, "", None, None
     if options.catalogue is not None:
         from semart_hf.collection import review_page
-        from semart_hf.collection.review_tables import begin_review
+        from semart_hf.collection.review import begin_review
 
         source = source_of(options, catalogue_of(options), model.config.tasks, has_suggestions=True)
         begun = begin_review(source, page.tasks, reading_of(options))

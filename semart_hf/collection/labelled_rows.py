@@ -1,15 +1,23 @@
-"""The labelled rows of a catalogue as training reads them, with a person's decisions over the file's labels."""
+"""A person's decisions over a catalogue's labels: the catalogue with them, and its labelled rows for a training."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
+import pandas as pd
 
-from .own_format import Row, printable
+from semart_hf.files import atomic_file
+
+from .own_format import Addition, Row, printable
 from .review import Review
 from .sources import Source
 
+#: What stands beside each task's suggestion in an export.
+DECIDED_COLUMNS = ("decided", "decided_by", "decided_at")
+CHANGE_COLUMNS = ("row", "task", "before", "after", "suggested", "confidence", "is_new", "reviewer", "time")
 #: Share of a catalogue's rows that is never trained on.
 HELD_OUT_SHARE = 0.2
 NUM_NOTICES = 5
@@ -116,3 +124,39 @@ def with_known_labels(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]]
         num_left_out += cells.count(None) - rows[task["name"]][:].count(None)
         rows = rows.remove_columns(task["name"]).add_column(task["name"], cells, feature=datasets.Value("string"))
     return rows, num_left_out
+
+
+def export_decisions(review: Review, source: Source, output: Path) -> int:
+    """Write the catalogue with what was decided, and what that changes as `OUTPUT.changes.csv`; how many decisions."""
+    catalogue = source.catalogue
+    if catalogue.digest() != review.digest:
+        raise ValueError(f"{catalogue.path} has changed since the review began. Put back what it was.")
+    decisions = {(decision["row"], decision["task"]): decision for decision in review.decisions()}
+    changes = []
+
+    def additions() -> Iterator[Addition]:
+        for number, row in enumerate(source.rows()):
+            cells: list[str] = []
+            filled = {}
+            for task in review.tasks:
+                decision = decisions.get((number, task))
+                if decision is None:
+                    cells += [""] * len(DECIDED_COLUMNS)
+                    continue
+                label, suggested = decision["label"], decision["suggested"]
+                who = [decision["reviewer"], time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(decision["time"]))]
+                cells += [label, *who]
+                before, column = source.cell(row, task), source.label_columns.get(task)
+                if before != label:
+                    shown = [suggested, f"{decision['confidence']:.4f}", bool(decision["is_new"])]
+                    changes.append([number + 1, task, before, label, *shown, *who])
+                is_open = row.cells.get(f"{task}_decision") != "known" and before in (None, suggested)
+                if column is not None and is_open and catalogue.holds_text(column):
+                    filled[column] = label
+            yield Addition(cells, filled)
+
+    names = [f"{task}_{name}" for task in review.tasks for name in DECIDED_COLUMNS]
+    catalogue.write(output, names, additions())
+    with atomic_file(output.with_name(f"{output.name}.changes.csv")) as path:
+        pd.DataFrame(changes, columns=CHANGE_COLUMNS).to_csv(path, index=False)
+    return len(decisions)

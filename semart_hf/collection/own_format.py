@@ -37,17 +37,11 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 class Row(NamedTuple):
-    """One row of a catalogue.
+    """One row of a catalogue."""
 
-    Attributes:
-        cells: Text of each cell by column, `None` where it is empty.
-        problem: Why it cannot be read.
-        picture: Gets the row's picture where the catalogue itself has it: a path, a file, or `None`.
-    """
-
-    cells: dict[str, str | None]
-    problem: str | None = None
-    picture: Callable[[], str | io.BytesIO | None] | None = None
+    cells: dict[str, str | None]  # by column, `None` where they are empty
+    problem: str | None = None  # why it cannot be read
+    picture: Callable[[], str | io.BytesIO | None] | None = None  # gets it, where the catalogue itself has pictures
 
 
 class Addition(NamedTuple):

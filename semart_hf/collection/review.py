@@ -1,6 +1,8 @@
 """People's decisions about a catalogue's suggestions, in a SQLite file beside it: what, who, when, of what."""
 
+import hashlib
 import json
+import math
 import re
 import sqlite3
 import time
@@ -9,10 +11,37 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
+from semart_hf.files import atomic_file, locked
+
+from .own_format import Row, readable
+from .sources import Source, split_labels
+
+_TABLES = """
+CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE painting (
+    row INTEGER PRIMARY KEY, cells TEXT NOT NULL, shuffled INTEGER NOT NULL,
+    reviewer TEXT, leased_until REAL NOT NULL DEFAULT 0
+);
+CREATE TABLE suggestion (
+    row INTEGER NOT NULL, task TEXT NOT NULL, label TEXT NOT NULL, confidence REAL NOT NULL,
+    alternatives TEXT NOT NULL, known TEXT, state TEXT NOT NULL, turn INTEGER, PRIMARY KEY (row, task)
+) WITHOUT ROWID;
+CREATE TABLE decision (
+    id INTEGER PRIMARY KEY, row INTEGER NOT NULL, task TEXT NOT NULL, label TEXT, is_new INTEGER NOT NULL,
+    suggested TEXT NOT NULL, confidence REAL NOT NULL, reviewer TEXT NOT NULL, time REAL NOT NULL,
+    is_undone INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX by_confidence ON suggestion (state, confidence);
+CREATE INDEX by_turn ON suggestion (state, turn);
+CREATE INDEX by_reviewer ON painting (reviewer);
+CREATE INDEX by_shuffle ON painting (shuffled);
+CREATE INDEX by_painting ON decision (row, task);
+"""
 # Which of the two tables is walked along its index, so that the first hit ends the search: CROSS keeps the order.
 _BY_QUESTION = "suggestion AS open CROSS JOIN painting USING (row)"
 _BY_PAINTING = "painting CROSS JOIN suggestion AS open USING (row)"
@@ -33,21 +62,19 @@ _LEASE_SECONDS = 600
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What is to be decided about one task of a painting: the model's label and the next, and the catalogue's `known`.
+    """What is to be decided about one task of a painting.
 
-    Attributes:
-        state: `open`, `decided`, `skipped`, `left` (skipped twice); where the catalogue has a label, `known` if it is
-            the suggested one, else `doubted`.
-        turn: Its place among the open questions by expected gain, from 0 on; see `order_by_gain`.
+    It is `open`, `decided`, `skipped` or `left`, skipped twice; where the catalogue has a label, `known` if that is
+    the suggested one, else `doubted`.
     """
 
     task: str
     label: str
     confidence: float
     alternatives: tuple[tuple[str, float], ...]
-    known: str | None
+    known: str | None  # the catalogue's label
     state: str
-    turn: int | None
+    turn: int | None  # among the open questions by expected gain, from 0 on; see `order_by_gain`
 
 
 @dataclass(frozen=True)
@@ -241,3 +268,115 @@ def estimated_accuracy(confidences: Any, is_right: Any, remaining: Sequence[floa
         draws += generator.beta(*shape, size=len(draws)) * np.mean(rest == number)
     low, high = np.quantile(draws, [0.025, 0.975])
     return {"mean": float(draws.mean()), "low": float(low), "high": float(high)}
+
+
+def begin_review(source: Source, tasks: Sequence[str], reading: Mapping[str, Any] | None = None) -> Review:
+    """The review of a catalogue with suggestions, begun or continued in `CATALOGUE.decisions.sqlite3` beside it."""
+    catalogue = source.catalogue
+    path = catalogue.path.with_name(f"{catalogue.path.name}.decisions.sqlite3")
+    given = [task for task in tasks if f"{task}_suggested" in catalogue.columns]
+    if not given:
+        raise ValueError(
+            f"Got {catalogue.path}, which has no column like {tasks[0]}_suggested. A review is of what `semart-hf "
+            "predict CATALOGUE --output FILE` writes. Give that file."
+        )
+    if taken := [f"{task}_decided" for task in given if f"{task}_decided" in catalogue.columns]:
+        raise ValueError(f"Got {catalogue.path}, which has the column {taken[0]!r}: it is an export. Give its source.")
+    digest = catalogue.digest()
+    try:
+        with locked(path, "beginning the review", wait=600):  # or the later of two would replace the other's
+            if not path.exists():
+                _create(path, digest, source, given)
+    except sqlite3.Error as error:
+        raise OSError(f"The decisions cannot be kept in {path}: {error}.") from error
+    review = Review(path)
+    if review.digest != digest:
+        raise ValueError(
+            f"Got {catalogue.path}, but the decisions in {path} are about another version of it. Give that version, "
+            "or move the decisions away."
+        )
+    with review._connected() as connection:
+        connection.execute("PRAGMA journal_mode = WAL")  # whoever reads does not wait for who writes
+        if reading is not None:
+            connection.execute("INSERT OR REPLACE INTO about VALUES ('reading', ?)", [json.dumps(reading)])
+    return review
+
+
+def _create(path: Path, digest: str, source: Source, tasks: Sequence[str]) -> None:
+    """Make the file, whole or not at all."""
+    suggestions, asked, questions = [], [], []
+    with atomic_file(path) as unfinished:
+        unfinished.unlink(missing_ok=True)  # of a killed process with this one's number
+        connection = sqlite3.connect(unfinished)
+        connection.executescript(_TABLES)
+        for number, row in enumerate(source.rows()):
+            for task in tasks:
+                if (found := _suggestion(row, task, source)) is None:
+                    continue
+                label, confidence, alternatives, known, _ = found
+                suggestions.append([number, task, *found, None])
+                if known is None:
+                    # The labels beside several ones are no answers in their place.
+                    second = () if task in source.separators else alternatives_in(alternatives)[:1]
+                    asked.append(suggestions[-1])
+                    questions.append(Question(task, label, confidence, *(second[0] if second else ())))
+            shuffled = int.from_bytes(hashlib.blake2b(str(number).encode(), digest_size=4).digest(), "big")
+            cells = {name: readable(value) for name, value in row.cells.items() if value is not None}
+            values = [number, json.dumps(cells, ensure_ascii=False), shuffled]
+            connection.execute("INSERT INTO painting (row, cells, shuffled) VALUES (?, ?, ?)", values)
+        for turn, place in enumerate(order_by_gain(questions)):
+            asked[place][-1] = turn
+        connection.executemany("INSERT INTO suggestion VALUES (?, ?, ?, ?, ?, ?, ?, ?)", suggestions)
+        about = {"catalogue": digest, "tasks": json.dumps(tasks)}
+        connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+        connection.commit()
+        connection.close()
+
+
+def _suggestion(row: Row, task: str, source: Source) -> tuple[str, float, str, str | None, str] | None:
+    """Label, confidence, alternatives, what the catalogue knows, and the state of what is suggested for a task."""
+    cells = row.cells.get(f"{task}_suggested"), row.cells.get(f"{task}_alternatives"), source.cell(row, task)
+    label, others, known = (cell and readable(cell) for cell in cells)
+    separator = source.separators.get(task)
+    label = "" if label is None and separator else label  # none of several labels is likely enough
+    try:
+        confidence = float(row.cells.get(f"{task}_confidence") or "nan")
+    except ValueError:
+        return None
+    if label is None or not math.isfinite(confidence):
+        return None
+    if separator and known and {*split_labels(known, separator)} == {*split_labels(label, separator)}:
+        known = label
+    if known == label and row.cells.get(f"{task}_decision") != "known":
+        known = None  # a suggestion that was filled in
+    state = "open" if known is None else "known" if known == label else "doubted"
+    return label, confidence, others or "", known, state
+
+
+class Question(NamedTuple):
+    """One task of one painting: its likeliest label and the next, empty where there is none, with probabilities."""
+
+    task: str
+    label: str
+    confidence: float
+    other: str = ""
+    other_confidence: float = 0.0
+
+
+def order_by_gain(questions: Sequence[Question]) -> list[int]:
+    """Places of the questions, the most useful first.
+
+    Of each task those come first whose two likeliest labels are closest, divided by how many such questions about the
+    same two labels come before. The tasks take turns in proportion to the wrong answers that are expected of them.
+
+    Source: margin sampling, Scheffer et al. 2001; what it saves is in `model_cards/review_proof.md`.
+    """
+    table = pd.DataFrame(questions, columns=Question._fields)
+    table["pair"] = [frozenset(pair) for pair in zip(table.label, table.other, strict=True)]
+    table["gap"] = table.confidence - table.other_confidence
+    table = table.sort_values("gap", kind="stable")
+    table["gain"] = (1 - table.gap) / (1 + table.groupby(["task", "pair"], sort=False).cumcount())
+    table = table.sort_values("gain", ascending=False, kind="stable")
+    errors = (1 - table.confidence).groupby(table.task).transform("sum").clip(lower=1e-9)
+    table["turn"] = (table.groupby("task").cumcount() + 0.5) / errors
+    return table.sort_index().sort_values("turn", kind="stable").index.tolist()

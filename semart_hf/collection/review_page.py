@@ -10,9 +10,9 @@ from typing import Any
 
 from semart_hf.documents.page import notice, small_picture
 
+from .labelled_rows import export_decisions
 from .own_format import Row, printable
 from .review import BY_GAIN, ORDERS, Painting, Review, Suggestion
-from .review_tables import export_decisions
 from .sources import Source, joined, split_labels
 
 NUM_CHOICES, MOST_OFFERED = 5, 1000  # labels on buttons; in the field below, where others are written

@@ -2,8 +2,13 @@
 
 import hashlib
 import io
+import ipaddress
 import logging
+import re
 import tempfile
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -20,8 +25,8 @@ from semart_hf.catalogue.text_files import text_beside
 from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.streaming import url_of
 from semart_hf.model.configuration_semart import is_multi_label
+from semart_hf.model.picture_sources_semart import download
 
-from .fetching import fetch_picture
 from .own_format import Addition, Catalogue, Row, open_catalogue
 
 logger = logging.getLogger(__name__)
@@ -36,30 +41,25 @@ _URL_NAMES = ("image_url", "iiif", "iiif_url", "picture_url", "thumbnail", "url"
 _TEXT_NAMES = (
     "text", "description", "painting_description", "comment", "caption", "abstract", "notes", "title", "name",
 )  # fmt: skip
+#: Seconds before the second and the third attempt.
+PAUSES = (1.0, 4.0)
+# A IIIF image service without a request: its base address, or that of its description.
+_IIIF_BASE = re.compile(r"(https?://.*/iiif/.*?)(?:/info\.json)?/?$", re.IGNORECASE)
+_IIIF_REQUEST = re.compile(r"/[^/]+/[^/]+/!?\d+/(?:default|color|gray|bitonal|native)\.\w+$")
+_PICTURE_SIDE = 1024
 
 
 class Source(NamedTuple):
-    """A catalogue, which of its columns are what, and where its pictures are.
-
-    Attributes:
-        catalogue: Its file or its rows.
-        images: Folder of its pictures.
-        image_column: Names of picture files, or their URLs; `None` where there are no pictures.
-        text_columns: Columns that make up the text, in their order.
-        label_columns: Column of each task whose labels the catalogue has.
-        separators: By task with several labels, what stands between them in a cell.
-        mapping: What makes further cells, `image_file`, `description`, …, of a row's own.
-        fetch: Gets a picture at a URL; `None` where none is fetched.
-    """
+    """A catalogue, which of its columns are what, and where its pictures are."""
 
     catalogue: Catalogue
-    images: Path
-    image_column: str | None = None
-    text_columns: Sequence[str] = ()
-    label_columns: Mapping[str, str] = {}
-    separators: Mapping[str, str] = {}
-    mapping: CatalogueMapping | None = None
-    fetch: Callable[[str], bytes] | None = None
+    images: Path  # the folder of its pictures
+    image_column: str | None = None  # of names of picture files, or their URLs
+    text_columns: Sequence[str] = ()  # that make up the text, in their order
+    label_columns: Mapping[str, str] = {}  # by task whose labels the catalogue has
+    separators: Mapping[str, str] = {}  # by task with several labels, what stands between them in a cell
+    mapping: CatalogueMapping | None = None  # makes further cells, `image_file`, `description`, …, of a row's own
+    fetch: Callable[[str], bytes] | None = None  # gets a picture at a URL, where they are fetched
 
     def rows(self) -> Iterator[Row]:
         """The catalogue's rows, and beside their cells those of the mapping."""
@@ -299,3 +299,49 @@ def open_pictures(folder: Path) -> Catalogue:
     columns = {"image_file": names, "text": texts, "image": [str(path) for path in paths]}
     features = {"image_file": datasets.Value("string"), "text": datasets.Value("string"), "image": datasets.Image()}
     return DatasetRows(folder, datasets.Dataset.from_dict(columns, features=datasets.Features(features)), problems)
+
+
+def fetch_picture(url: str) -> bytes:
+    """The bytes of a picture on the web, or of the image of a IIIF service, about 1,024 pixels large.
+
+    Source: IIIF Image API 3.0, https://iiif.io/api/image/3.0/#4-image-requests
+    """
+    base = _IIIF_BASE.match(url)
+    if base and not _IIIF_REQUEST.search(url):
+        url = f"{base[1]}/full/!{_PICTURE_SIDE},{_PICTURE_SIDE}/0/default.jpg"
+    opener = urllib.request.build_opener(_PublicHosts)
+    pauses = iter(PAUSES)
+    while True:
+        try:
+            return download(url, opener)
+        except OSError as error:
+            pause = next(pauses, None)
+            if pause is None or not _may_pass(error.__cause__ or error):
+                raise OSError(f"The picture {url} cannot be fetched: {error}") from error
+            time.sleep(pause)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether another attempt may succeed: the server is busy, or the connection broke off."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code in (429, 500, 502, 503, 504)
+    kinds = (TimeoutError, ConnectionError)
+    return isinstance(error, kinds) or isinstance(getattr(error, "reason", None), kinds) or "broke off" in str(error)
+
+
+class _PublicHosts(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    def do_open(self, http_class: Any, req: urllib.request.Request, **http_conn_args: Any) -> Any:
+        class Public(http_class):
+            def connect(self) -> None:
+                super().connect()
+                _check_public(self)
+
+        return super().do_open(Public, req, **http_conn_args)
+
+
+def _check_public(connection: Any) -> None:
+    """Refuse a connection to this machine or its network by its own address: a name looked up twice could give two."""
+    address = ipaddress.ip_address(connection.sock.getpeername()[0].split("%")[0])
+    if not (getattr(address, "ipv4_mapped", None) or address).is_global:
+        connection.close()
+        raise PermissionError(f"{connection.host} has the private address {address}; only public ones are fetched")

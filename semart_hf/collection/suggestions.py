@@ -38,14 +38,7 @@ class Answer(NamedTuple):
 def thresholds_at(
     risk: float, confidence_risks: Mapping[str, Sequence[Sequence[float]]] | None
 ) -> dict[str, float | None]:
-    """By task the lowest confidence at which no larger share of the accepted answers is wrong; `None`: there is none.
-
-    `confidence_risks` are those of a model's config; tasks that it lacks are left out.
-
-    Example:
-        >>> thresholds_at(0.05, {"type": [[0.9, 0.0], [0.7, 0.04], [0.3, 0.2]]})
-        {'type': 0.7}
-    """
+    """By task the lowest confidence, if any, at which no larger share of the accepted answers is wrong."""
     return {
         task: next((confidence for confidence, share in reversed(points) if share <= risk), None)
         for task, points in (confidence_risks or {}).items()
@@ -112,20 +105,11 @@ def suggest(
     thresholds: Mapping[str, float | None],
     fill: Container[str] = (),
 ) -> Counter[str]:
-    """Write a catalogue with suggestions.
+    """Write a catalogue with suggestions; how many rows were `answered`, of these `without_picture`, and `failed`.
 
-    The answers are kept in a hidden folder beside the output, `PART_ROWS` rows a file, until the output is written:
-    the same command continues there, with as many processes as it then has.
-
-    Args:
-        classify: The pipeline's answers to a list of paintings, an error in the place of each that cannot be read.
-        identity: All that an answer depends on: answers of another identity are not continued.
-        state: Accelerate's, of the processes that share the work; the first writes the output.
-        thresholds, fill: See `addition_of`.
-
-    Returns:
-        How many rows were `answered`, of these `without_picture` because theirs cannot be read, how many `failed`,
-        and how often `TASK DECISION` was written.
+    It also counts how often `TASK DECISION` was written. The answers are kept in a hidden folder beside the output,
+    `PART_ROWS` rows a file, until that is written: the same command continues there, unless another `identity` says
+    that its answers would differ, with as many processes as its `state` then has.
     """
     folder, is_first = output.with_name(f".{output.name}.answers"), state.process_index == 0
     counts: Counter[str] = Counter(answered=0, failed=0, without_picture=0)

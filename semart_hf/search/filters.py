@@ -31,10 +31,6 @@ def parse_filter(text: str, fields: Mapping[str, Field]) -> str:
 
     Comparisons are of texts where the value is in quotes, else of numbers, which a cell that is no number fails. An
     empty cell equals `''` and is neither less nor greater than anything. Labels equal a value that is among them.
-
-    Example:
-        >>> parse_filter("school = 'Dutch' or year < 1700", {"school": Field("cell_0"), "year": Field("cell_1")})
-        "(cell_0 IS NOT NULL AND cell_0 = 'Dutch') OR coalesce(try_cast(cell_1 AS double) < 1700, false)"
     """
     return _Parser(text, fields).condition()
 

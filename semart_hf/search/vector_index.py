@@ -34,21 +34,13 @@ _LEAST_CONTRAST, _SMALL = 8, 64
 
 
 class Hit(NamedTuple):
-    """A painting that was found.
+    """A painting that was found."""
 
-    Attributes:
-        row: Its number in the catalogue, from 0 on.
-        score: Cosine of the angle between its vector and the query's.
-        cells: Of the catalogue, without the empty ones.
-        labels: By task what the model says: labels and the confidence of the first.
-        problem: Why its picture was left out; empty where it was not.
-    """
-
-    row: int
-    score: float
-    cells: Mapping[str, str]
-    labels: Mapping[str, tuple[Sequence[str], float]]
-    problem: str
+    row: int  # of the catalogue, from 0 on
+    score: float  # cosine of the angle between its vector and the query's
+    cells: Mapping[str, str]  # of the catalogue, without the empty ones
+    labels: Mapping[str, tuple[Sequence[str], float]]  # by task what the model says, and the first one's confidence
+    problem: str  # why its picture was left out; empty where it was not
 
 
 class SearchIndex:

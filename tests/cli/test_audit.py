@@ -8,7 +8,7 @@ from transformers import pipeline
 
 from semart_hf.cli.audit import in_words
 from semart_hf.collection.own_format import open_catalogue
-from semart_hf.collection.review_tables import begin_review
+from semart_hf.collection.review import begin_review
 from semart_hf.collection.sources import find_source
 from semart_hf.training.trainer import SemArtTrainer
 

@@ -8,8 +8,7 @@ from transformers import AutoModel
 from semart_hf.cli.decisions import conclude, decided_splits, promote, reason_against
 from semart_hf.collection.labelled_rows import labelled_rows
 from semart_hf.collection.own_format import open_catalogue
-from semart_hf.collection.review import Review
-from semart_hf.collection.review_tables import begin_review
+from semart_hf.collection.review import Review, begin_review
 from semart_hf.collection.sources import find_source
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.training.trainer import SemArtTrainer

@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
-from semart_hf.collection import fetching
-from semart_hf.collection.fetching import fetch_picture
+from semart_hf.collection import sources
+from semart_hf.collection.sources import fetch_picture
 
 
 @pytest.fixture
@@ -35,13 +35,13 @@ def server():
 @pytest.fixture
 def public(monkeypatch):
     """Whatever address counts as public, and nobody waits."""
-    monkeypatch.setattr(fetching, "_check_public", lambda connection: None)
-    monkeypatch.setattr(fetching, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(sources, "_check_public", lambda connection: None)
+    monkeypatch.setattr(sources, "PAUSES", (0.0, 0.0))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
 def test_nothing_is_asked_of_this_machine(server, host, monkeypatch):
-    monkeypatch.setattr(fetching, "PAUSES", ())
+    monkeypatch.setattr(sources, "PAUSES", ())
     address, answers, asked = server
     answers.append((200, b"secret"))
     with pytest.raises(OSError, match=r"cannot be fetched: .*(private address|refused)"):
@@ -78,7 +78,7 @@ def test_a_redirection_leads_to_no_private_address(server, monkeypatch):
         if len(checked) > 1:
             raise PermissionError("private address")
 
-    monkeypatch.setattr(fetching, "_check_public", check)
+    monkeypatch.setattr(sources, "_check_public", check)
     with pytest.raises(OSError, match="private address"):
         fetch_picture(f"{address}/a.jpg")
     assert asked == ["/a.jpg"]

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from warm_python import Python
 
+from semart_hf.collection.labelled_rows import export_decisions
 from semart_hf.collection.own_format import open_catalogue
-from semart_hf.collection.review import BY_GAIN, ORDERS, estimated_accuracy
-from semart_hf.collection.review_tables import begin_review, export_decisions
+from semart_hf.collection.review import BY_GAIN, ORDERS, begin_review, estimated_accuracy
 from semart_hf.collection.sources import Source
 
 TASKS = ["type", "school"]

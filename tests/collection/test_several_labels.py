@@ -2,9 +2,10 @@ import csv
 
 import pytest
 
+from semart_hf.collection.labelled_rows import export_decisions
 from semart_hf.collection.own_format import Row, open_catalogue
+from semart_hf.collection.review import begin_review
 from semart_hf.collection.review_page import NUM_CHOICES, ReviewPage
-from semart_hf.collection.review_tables import begin_review, export_decisions
 from semart_hf.collection.sources import Source, joined, separators_of
 from semart_hf.collection.suggestions import Answer, addition_of, in_one_cell
 
