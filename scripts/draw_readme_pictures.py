@@ -1,12 +1,10 @@
 """Draw the pictures of README.md from the demo: an answered painting with its heat map, and what each command writes.
 
-`python scripts/draw_readme_pictures.py` after `make demo`; pages are photographed by a Chromium that is installed, and
-the application needs the extra `app`.
+`python scripts/draw_readme_pictures.py` after `make demo` and `make browser`, with the extras `app` and `dev`.
 """
 
 import argparse
 import contextlib
-import importlib.util
 import io
 import shutil
 import socket
@@ -14,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from PIL import Image
+from playwright.sync_api import sync_playwright
 from transformers import pipeline
 
 from semart_hf.cli import compare, predict, prepare
@@ -30,19 +28,13 @@ from semart_hf.documents.explanation_page import overlay_png, write_explanations
 from semart_hf.evaluation.explanations import explain
 
 DEMO, PICTURES = Path("outputs/demo"), Path("docs/pictures")
-BROWSER = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
-BROWSER += ["--disable-background-networking", "--window-size=1000,620", "--virtual-time-budget=15000"]
+BROWSER, PORT = shutil.which("chromium") or shutil.which("google-chrome"), 7899
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    if not (DEMO / "model").is_dir():
-        raise SystemExit(f"Got no {DEMO}/model. The pictures are drawn from the demo. Run `make demo` first.")
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        raise SystemExit(
-            "Got no chromium or google-chrome on the path. One is needed to photograph pages: install it."
-        )
+    if BROWSER is None or not (DEMO / "model").is_dir():
+        raise SystemExit(f"Got no {DEMO}/model, or no Chromium on the path. Run `make demo` and `make browser` first.")
     classify = pipeline("art-classification", model=str(DEMO / "model"), trust_remote_code=True)
     painting = first_right(classify)
     draw_example(classify, painting)
@@ -53,11 +45,11 @@ def main() -> None:
         # A trial of two small towers: it shows the page, not which tower is better.
         trial = ["--data", str(DEMO / "release"), "--towers", "test_resnet", "test_vit", "--num_train_epochs", "2"]
         compare.main(["miniature", *trial, "--no_reports", "--output_dir", str(folder / "towers")])
-        photograph(browser, (DEMO / "evaluation" / "report.html").resolve().as_uri(), "evaluate")
-        photograph(browser, (folder / "towers" / "comparison.html").as_uri(), "compare")
-        photograph(browser, (folder / "explain.html").as_uri(), "explain")
-        photograph(browser, (folder / "prepared" / "report.html").as_uri(), "prepare")
-        photograph_app(browser, folder)
+        photograph((DEMO / "evaluation" / "report.html").resolve().as_uri(), "evaluate")
+        photograph((folder / "towers" / "comparison.html").as_uri(), "compare")
+        photograph((folder / "explain.html").as_uri(), "explain")
+        photograph((folder / "prepared" / "report.html").as_uri(), "prepare")
+        photograph_app(folder)
 
 
 def first_right(classify: Any) -> dict[str, Any]:
@@ -96,13 +88,10 @@ def draw_example(classify: Any, painting: dict[str, Any]) -> None:
     figure.savefig(PICTURES / "example.png")
 
 
-def photograph_app(browser: str, folder: Path) -> None:
-    if importlib.util.find_spec("gradio") is None:
-        print("app.jpg and review.jpg in docs/pictures are left as they are: the application needs the extra `app`.")
-        return
+def photograph_app(folder: Path) -> None:
     model = ["--model", str(DEMO / "model")]
     with served(model) as address:
-        photograph(browser, address, "app")
+        photograph(address, "app")
     # The test paintings without some of their labels, as a catalogue that wants them.
     rows = pd.read_csv(DEMO / "release" / "semart_test.csv", sep="\t", encoding="cp1252", dtype=str)
     rows.loc[rows.index % 3 > 0, ["TYPE", "SCHOOL", "TIMEFRAME"]] = ""
@@ -110,36 +99,30 @@ def photograph_app(browser: str, folder: Path) -> None:
     catalogue, images = str(folder / "suggestions.csv"), ["--images", str(DEMO / "release" / "Images")]
     predict.main([str(folder / "catalogue.csv"), *model, "--output", catalogue, *images])
     with served([*model, "--catalogue", catalogue, *images]) as address:
-        photograph(browser, f"{address}?reviewer=Ada", "review")
+        photograph(f"{address}?reviewer=Ada", "review")
 
 
 @contextlib.contextmanager
 def served(words: list[str]) -> Iterator[str]:
     """Address of the application while it runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address, port = f"http://127.0.0.1:{free.getsockname()[1]}/", str(free.getsockname()[1])
-    server = subprocess.Popen([sys.executable, "-m", "semart_hf.cli.app", *words, "--port", port])
-    try:
-        while server.poll() is None:
-            with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=1):
-                break
-            time.sleep(1)
-        else:
-            raise SystemExit("The application ended before it answered, see above.")
-        yield address
-    finally:
-        server.terminate()
-        server.wait()
+    with subprocess.Popen([sys.executable, "-m", "semart_hf.cli.app", *words, "--port", str(PORT)]) as server:
+        try:
+            while socket.socket().connect_ex(("127.0.0.1", PORT)):
+                if server.poll() is not None:
+                    raise SystemExit("The application ended before it answered, see above.")
+                time.sleep(1)
+            yield f"http://127.0.0.1:{PORT}/"
+        finally:
+            server.terminate()
 
 
-def photograph(browser: str, address: str, name: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        shot = Path(folder, "shot.png")
-        command = [browser, *BROWSER, f"--user-data-dir={folder}/profile", f"--screenshot={shot}", address]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-        with Image.open(shot, formats=["PNG"]) as picture:
-            picture.convert("RGB").save(PICTURES / f"{name}.jpg", quality=80, optimize=True)
+def photograph(address: str, name: str) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1000, "height": 620})
+        page.goto(address)
+        page.wait_for_timeout(5000)  # until what is drawn by scripts is there
+        page.screenshot(path=PICTURES / f"{name}.jpg", type="jpeg", quality=80)
 
 
 if __name__ == "__main__":

@@ -114,9 +114,7 @@ class SemArtConfig(PreTrainedConfig):
                 "semart_hf is not imported."
             )
         if (found := self.vision_config.model_type) != "timm_wrapper":
-            raise ValueError(
-                f"vision_config has model_type {found!r}, but it must be 'timm_wrapper'. Choose another tower."
-            )
+            raise ValueError(f"vision_config has model_type {found!r}, but it must be 'timm_wrapper'. Give another.")
         check_text_config(self.text_config)
         for name, allowed in {"vision_pooling": ("last", "stages"), "text_pooling": ("first", "mean")}.items():
             if (value := getattr(self, name)) not in allowed:
@@ -128,9 +126,7 @@ class SemArtConfig(PreTrainedConfig):
         self.set_tasks(self.tasks)
         for name in ("task_weights", "temperatures", "confidence_risks"):
             if unknown := sorted(set(getattr(self, name) or {}) - set(self.task_names)):
-                raise ValueError(
-                    f"{name} names {unknown}, but the tasks are {self.task_names}. Use the tasks' own names."
-                )
+                raise ValueError(f"{name} names {unknown}, but the tasks are {self.task_names}. Name these.")
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -225,9 +221,7 @@ def _check_tasks(tasks: list[dict[str, Any]]) -> None:
         if not is_known or not isinstance(task["name"], str) or not task["name"].isidentifier():
             raise ValueError(f"A task must have a 'name' (an identifier) and 'labels', got {task!r}. Write {example}.")
         if not all(isinstance(task.get(key), str | None) for key in ("column", "rule", "unit", "separator")):
-            raise ValueError(
-                f"column, rule, unit and separator of task {task['name']!r} must be words, got {task!r}. Correct it."
-            )
+            raise ValueError(f"Got {task!r}. Its column, rule, unit and separator must be words. Correct it.")
         name, labels = task["name"], task["labels"]
         if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
             raise ValueError(f"The labels of task {name!r} must be a list of names, got {labels!r}. Write {example}.")
@@ -245,8 +239,7 @@ def _check_kind(task: dict[str, Any]) -> None:
     for key, allowed in _KEYS_BY_KIND.items():
         if key in task and kind not in allowed:
             raise ValueError(
-                f"Got {key} for the task {name!r} of kind {kind!r}. Only the kind {allowed[0]!r} has them. Leave them "
-                "out, or set the kind."
+                f"Got {key} for task {name!r} of kind {kind!r}. Only {allowed[0]!r} has them. Leave them out."
             )
     for key, least, most, words in (
         ("positions", -math.inf, math.inf, "or null"),

@@ -171,10 +171,7 @@ class SemArtForArtClassification(PreTrainedModel):
         hub_options = {name: options[name] for name in HUB_OPTIONS if name in options}
         kind = PreTrainedConfig.get_config_dict(model, **hub_options)[0].get("model_type")
         if kind != cls.config_class.model_type:
-            raise ValueError(
-                f"Got {model}, of the model type {kind!r}. A start is a published model of this package, of "
-                f"the type {cls.config_class.model_type!r}. Give one."
-            )
+            raise ValueError(f"Got {model}, of the model type {kind!r}. A start is a SemArt model. Give one.")
         try:
             started: SemArtForArtClassification = cls.from_pretrained(
                 model, tasks=tasks, dtype=torch.float32, **forgotten, **options

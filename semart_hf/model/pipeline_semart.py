@@ -169,16 +169,14 @@ class ArtClassificationPipeline(Pipeline):
         top_k, tasks = options.get("top_k"), options.get("tasks")
         if top_k not in (None, "auto") and (isinstance(top_k, bool) or not isinstance(top_k, Integral) or top_k < 1):
             raise ValueError(
-                f"top_k is {top_k!r}. Allowed is a number of labels from 1, or None for all, or 'auto'. Give top_k=1."
+                f"top_k is {top_k!r}. Allowed is a number of labels from 1, or None, or 'auto'. Give top_k=1."
             )
         _check_min_confidence(options.get("min_confidence"), names)
         if tasks is not None:
             tasks = list(tasks) if isinstance(tasks, list | tuple | set) else [tasks]
             unknown = [task for task in tasks if task not in names]
             if unknown or not tasks:
-                raise ValueError(
-                    f"Got the tasks {tasks}, of which the model does not know {unknown}. Allowed are {names}."
-                )
+                raise ValueError(f"Got the tasks {tasks}; the model does not know {unknown}. Allowed are {names}.")
             options["tasks"] = [name for name in names if name in tasks]
         return {}, {}, options
 

@@ -61,10 +61,9 @@ class SemArtImageProcessor(TorchvisionBackend):
         config = resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
         channels, height, width = config["input_size"]
         if channels != 3 or height != width or config["crop_mode"] not in ("center", "squash"):
+            made = f"{channels} x {height} x {width} with crop_mode {config['crop_mode']!r}"
             raise ValueError(
-                f"The vision tower wants inputs of {channels} x {height} x {width} with crop_mode "
-                f"{config['crop_mode']!r}, but this processor makes square RGB inputs with 'center' or 'squash'. "
-                "Choose another tower."
+                f"The vision tower wants inputs of {made}, but this processor makes squares of RGB. Choose another."
             )
         edge = math.floor(height / config["crop_pct"])
         return cls(
@@ -160,12 +159,10 @@ class SemArtProcessor(ProcessorMixin):
         texts = None if text is None else [checked_text(value) for value in as_list(text)]
         if not pictures and not texts:
             raise ValueError(
-                "Got neither images nor text. Give one or both: processor(images=picture, text='A view of Delft')."
+                "Got neither images nor text. Give one or both: processor(images=picture, text='A view')."
             )
         if pictures is not None and texts is not None and len(pictures) != len(texts):
-            raise ValueError(
-                f"Got {len(pictures)} images and {len(texts)} texts. Put None into the list for what a row lacks."
-            )
+            raise ValueError(f"Got {len(pictures)} images and {len(texts)} texts. Put None for what a row lacks.")
         pictures = pictures or [None] * len(texts or [])
         texts = texts or [None] * len(pictures)
         has_image = torch.tensor([picture is not None for picture in pictures], dtype=torch.bool)
@@ -265,9 +262,7 @@ def rows(inputs: Any) -> Iterable[Any]:
         columns = {name: inputs[name] for name in _checked_columns(every)}
         lengths = {name: None if is_single(column) else len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
-            raise ValueError(
-                f"Got a table whose columns have the lengths {lengths}. Put None for what a painting lacks."
-            )
+            raise ValueError(f"Got a table with columns of the lengths {lengths}. Put None for what a painting lacks.")
         return [dict(zip(columns, row, strict=True)) for row in zip(*map(as_list, columns.values()), strict=True)]
     if isinstance(inputs, list | tuple | np.ndarray | Tensor) or hasattr(inputs, "iloc"):
         return list(inputs)
@@ -279,17 +274,14 @@ def picture_and_text(painting: Any, task_names: Iterable[str] = ()) -> tuple[Any
     if isinstance(painting, Exception):
         raise ValueError(f"The row cannot be read: {str(painting)[:200]}") from painting
     if isinstance(painting, list | tuple):
-        raise TypeError(
-            f"Got a {type(painting).__name__} for a painting. Allowed are a picture and {{'image': …, 'text': …}}."
-        )
+        kind = type(painting).__name__
+        raise TypeError(f"Got a {kind} for a painting. Allowed are a picture and {{'image': …, 'text': …}}.")
     if hasattr(painting, "iloc"):
         painting = {key: painting[key] for key in KEYS if key in painting.index}
     if not isinstance(painting, Mapping) or set(painting) == _CELL:
         painting = {"image": painting}
     if unknown := [key for key in painting if key not in (*KEYS, *task_names)]:
-        raise ValueError(
-            f"Got a painting with the keys {_named(unknown)}. Allowed are {list(KEYS)}. Rename or remove them."
-        )
+        raise ValueError(f"Got a painting with the keys {_named(unknown)}. Allowed are {list(KEYS)}. Rename them.")
     image, text, description = (None if is_missing(painting.get(key)) else painting[key] for key in KEYS)
     text = description if text is None else text
     if image is None and text is None:
@@ -305,16 +297,12 @@ def checked_text(text: Any) -> str | None:
     if is_missing(text):
         return None
     if not isinstance(text, str):
-        raise TypeError(
-            f"Got the text {repr(text)[:60]} of type {type(text).__name__}. Allowed are strings, and None for a row "
-            "without text. Convert it, or put None."
-        )
+        shown = f"{repr(text)[:60]} of type {type(text).__name__}"
+        raise TypeError(f"Got the text {shown}. Allowed are strings, and None for a row without. Convert it.")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(
-            f"Got a text with half a character at place {error.start}, which UTF-8 cannot write. Decode it again."
-        ) from error
+        raise ValueError(f"Got a text with half a character at place {error.start}. Decode it again.") from error
     return text
 
 

@@ -44,9 +44,9 @@ def pooled_size(timm_model: Any, pooling: str) -> int:
         return size
     stages = getattr(timm_model, "feature_info", None)
     if not stages or not hasattr(timm_model, "forward_intermediates"):
+        kind = type(timm_model).__name__
         raise ValueError(
-            f"Got vision_pooling 'stages' with a {type(timm_model).__name__}, whose stages timm hides. Allowed is "
-            "'last'. Set it, or choose a tower such as an EfficientNet, a ResNet or a ViT."
+            f"Got vision_pooling 'stages' with a {kind}, whose stages timm hides. Set 'last', or take a ResNet."
         )
     return size + 2 * sum(stage["num_chs"] for stage in stages)
 
@@ -87,7 +87,7 @@ def frozen_parts(model: Any) -> tuple[set[int], list[nn.Module]]:
     if not 0 <= config.frozen_vision_stages <= len(stages):
         raise ValueError(
             f"frozen_vision_stages is {config.frozen_vision_stages}, but {config.vision_config.architecture} has "
-            f"{len(stages)} stages (its stem and {len(stages) - 1} more). Give a number from 0 to {len(stages)}."
+            f"{len(stages)} stages. Give a number from 0 to {len(stages)}."
         )
     frozen_names = {name for stage in stages[: config.frozen_vision_stages] for name in stage}
     modules = frozen_layers(model.text_tower, config.trainable_text_layers)
@@ -177,8 +177,7 @@ def loaded_towers(sources: dict[str, Any], pretrained: bool | str) -> list[str]:
     for name in loaded:
         if isinstance(sources[name], PreTrainedConfig):
             raise ValueError(
-                f"Got a configuration as {name} tower and pretrained={pretrained!r}. Allowed is a Hub id or a "
-                "folder with weights. Give one, or leave the tower out of pretrained."
+                f"Got a configuration as {name} tower, which has no weights. Give a folder or pretrained=False."
             )
     return loaded
 
@@ -347,8 +346,8 @@ def frozen_layers(tower: Any, num_trainable: int | None) -> list[nn.Module]:
         return []
     if not 0 <= num_trainable <= len(layers):
         raise ValueError(
-            f"trainable_text_layers is {num_trainable}, but the text tower has {len(layers)} layers. Give a number "
-            f"from 0 to {len(layers)}, or None to train the whole text tower with its embeddings."
+            f"trainable_text_layers is {num_trainable}, but the text tower has {len(layers)} layers. Give 0 to "
+            f"{len(layers)}, or None for the whole tower with its embeddings."
         )
     last = [tower.final_norm] if num_trainable == 0 and hasattr(tower, "final_norm") else []
     return [tower.embeddings, *layers[: len(layers) - num_trainable], *last]
