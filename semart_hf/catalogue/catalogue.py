@@ -19,16 +19,7 @@ from .catalogue_files import SourceTable, imagefolder_files, read_dataset, read_
 from .mapping import SEMART_NAMES, CatalogueMapping, ColumnRule, Columns, SplitRule, normal
 from .rules import label_text, medium_of
 from .schema import SEMART_TASKS, Task, separator_of
-from .tables import (
-    RESERVED_COLUMNS,
-    SPLITS,
-    TEXT_COLUMNS,
-    Problem,
-    ReleaseTables,
-    cells_of,
-    divided_rows,
-    stored_rows,
-)
+from .tables import RESERVED_COLUMNS, SPLITS, TEXT_COLUMNS, Problem, ReleaseTables, cells_of, divided_rows, stored_rows
 
 logger = logging.getLogger(__name__)
 #: The official files by split.

@@ -65,11 +65,6 @@ class Problem:
         return json.dumps(record, ensure_ascii=False)
 
 
-def count_problems(problems: Iterable[Problem]) -> dict[str, int]:
-    """Number of findings by kind, most frequent first."""
-    return dict(sorted(Counter(problem.problem for problem in problems).items(), key=lambda item: (-item[1], item[0])))
-
-
 @dataclass(frozen=True)
 class ReleaseTables:
     """A catalogue's rows by split, before their labels are numbered and their pictures opened.
@@ -150,7 +145,7 @@ def typed_splits(
     splits = datasets.DatasetDict(
         {split: _typed_split(tables, split, vocabularies, text_columns, problems) for split in tables.splits}
     )
-    for kind, count in count_problems(problems).items():
+    for kind, count in Counter(problem.problem for problem in problems).most_common():
         first = next(problem for problem in problems if problem.problem == kind)
         place = f"{first.split} row {first.row}: {first.detail} ({first.action})"
         logger.warning("%s in %d rows, first in %s.", kind, count, place)

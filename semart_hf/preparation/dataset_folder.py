@@ -11,15 +11,7 @@ import pyarrow.parquet as pq
 
 from semart_hf.catalogue.picture_files import check_enough_pictures
 from semart_hf.catalogue.schema import UNKNOWN, numbers_of_labels
-from semart_hf.catalogue.tables import (
-    TEXT_COLUMNS,
-    Problem,
-    ReleaseTables,
-    cells_of,
-    count_problems,
-    labels_of_task,
-    numbered,
-)
+from semart_hf.catalogue.tables import TEXT_COLUMNS, Problem, ReleaseTables, cells_of, labels_of_task, numbered
 from semart_hf.catalogue.text import WAYS_OF_NAMING
 from semart_hf.files import atomic_folder, write_json, write_text
 
@@ -152,7 +144,7 @@ def _counts(
         named[split] = {"texts": len(texts), **{way: by_way[way] for way in (*WAYS_OF_NAMING, *tasks)}}
     found = {
         kind: dict(Counter(problem.split or "all" for problem in problems if problem.problem == kind))
-        for kind in count_problems(problems)
+        for kind, _ in Counter(problem.problem for problem in problems).most_common()
     }
     return {"rows": counts, "problems": found, "named_labels": named}
 
