@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -36,6 +36,12 @@ class Task:
     def source(self) -> str:
         """The column that is read."""
         return self.column or self.name
+
+    def labels_of(self, cell: Any) -> list[str] | None:
+        """The labels of a cell in the form of `ReleaseTables`; `None` where it is empty."""
+        if self.kind == "multi_label":
+            return labels_in(cell, self.separator)
+        return None if cell is None else [cell]
 
     @property
     def entry(self) -> dict[str, Any]:
@@ -228,12 +234,6 @@ def separator_of(cells: Iterable[Any], given: str | None, column: str) -> str | 
         f"Got the column {column!r} for a task with several labels, with cells such as {example!r}, in which {fault}. "
         "Write what separates the labels, e.g. separator: ','."
     )
-
-
-def each_label(cells: Iterable[Any], separator: str | None) -> Iterator[str]:
-    """Every label of every cell."""
-    for cell in cells:
-        yield from labels_in(cell, separator) or ()
 
 
 def learn_vocabulary(values: Iterable[str | None], *, min_label_count: int = 10) -> list[str]:

@@ -25,9 +25,7 @@ from .schema import (
     SEMART_TASKS,
     UNKNOWN,
     Task,
-    each_label,
     label_number,
-    labels_in,
     learn_vocabulary,
     numbers_of_labels,
     ordered_labels,
@@ -110,8 +108,8 @@ class ReleaseTables:
         learned_from = [self.splits["train"]] if "train" in self.splits else list(self.splits.values())
         vocabularies = {}
         for task in self.tasks:
-            found = chain.from_iterable(labels_of_task(rows, task) for rows in learned_from)
-            labels = learn_vocabulary(found, min_label_count=task.min_label_count or min_label_count)
+            least = task.min_label_count or min_label_count
+            labels = learn_vocabulary(labels_of_task(learned_from, task), min_label_count=least)
             if task.kind == "ordered":
                 labels = ordered_labels(labels, task.order, task.name)
             vocabularies[task.name] = labels[:-1] if task.kind == "multi_label" else labels
@@ -213,18 +211,17 @@ def cells_of(rows: datasets.Dataset, column: str) -> Iterator[Any]:
             yield from chunk[start : start + PIECE_ROWS].to_pylist()
 
 
-def labels_of_task(rows: datasets.Dataset, task: Task) -> Iterator[str | None]:
-    """Every label of a task's column, one after the other, of several labels of a cell each."""
-    cells = cells_of(rows, task.name)
-    return each_label(cells, task.separator) if task.kind == "multi_label" else cells
+def labels_of_task(tables: Iterable[datasets.Dataset], task: Task) -> Iterator[str]:
+    """Every label of a task's column in every cell."""
+    return chain.from_iterable(task.labels_of(cell) or () for rows in tables for cell in cells_of(rows, task.name))
 
 
 def numbered(cell: str | None, task: Task, numbers: Mapping[str, int]) -> int | list[int] | None:
     """The number of a cell's label, or of each of several, without those that are too rare."""
     if task.kind != "multi_label":
         return label_number(cell, numbers)
-    words = labels_in(cell, task.separator)
-    return None if words is None else [numbers[word] for word in words if word in numbers]
+    labels = task.labels_of(cell)
+    return None if labels is None else [numbers[label] for label in labels if label in numbers]
 
 
 def divided_rows(rows: datasets.Dataset, split_numbers: npt.NDArray[np.int8]) -> dict[str, datasets.Dataset]:

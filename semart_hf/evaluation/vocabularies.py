@@ -13,7 +13,7 @@ import yaml
 
 from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.catalogue.rules import label_text
-from semart_hf.catalogue.schema import UNKNOWN, each_label, labels_in
+from semart_hf.catalogue.schema import UNKNOWN, labels_in
 from semart_hf.catalogue.text import mask_label_words
 from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.rows import cells_of_task, check_readable
@@ -158,7 +158,7 @@ def _labels(rows: Any, task: Mapping[str, Any]) -> Iterator[str]:
     """Every label of a task that a row has."""
     cells = cells_of_task(rows, task)
     if is_multi_label(task):
-        return each_label(cells, task.get("separator"))
+        return chain.from_iterable(labels_in(cell, task.get("separator")) or () for cell in cells)
     return (label for cell in cells if (label := label_text(cell, task.get("rule"))) is not None)
 
 

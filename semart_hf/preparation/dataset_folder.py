@@ -169,8 +169,8 @@ def _labels(
                 number = numbered(cell, task, by_label) if isinstance(cell, str) else cell
                 numbers.update(number if isinstance(number, list) else [number])
             counts[split] = {label: numbers[n] for label, n in by_label.items()} | {"unknown": numbers[None]}
-        all_labels = chain.from_iterable(labels_of_task(rows, task) for rows in tables.splits.values())
-        rare[task.name] = Counter(label for label in all_labels if label is not None and label not in by_label)
+        all_labels = labels_of_task(tables.splits.values(), task)
+        rare[task.name] = Counter(label for label in all_labels if label not in by_label)
         found = {name for by_name in counts.values() for name, count in by_name.items() if count} - {"unknown"}
         if found - {UNKNOWN} and (len(found) > 1 or task.kind == "multi_label"):  # there is a choice between labels
             # As a recipe has it that learns from the folder; columns of numbered labels have counted theirs.

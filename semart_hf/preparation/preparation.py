@@ -23,7 +23,7 @@ from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
-from semart_hf.catalogue.schema import UNKNOWN, labels_in, numbers_of_labels
+from semart_hf.catalogue.schema import UNKNOWN, numbers_of_labels
 from semart_hf.catalogue.tables import ReleaseTables, labels_of_task, numbered
 from semart_hf.catalogue.text import answers_in_text, text_of
 from semart_hf.files import full_disk_explained, locked
@@ -51,10 +51,8 @@ class Preparation:
         self.vocabularies = tables.vocabularies(options.min_label_count)
         self.numbers = {name: numbers_of_labels(labels) for name, labels in self.vocabularies.items()}
         self.labelled = tables.labelled_tasks
-        train = tables.splits.get("train")
-        self.seen = {
-            task.name: {*labels_of_task(train, task), None, UNKNOWN} for task in tables.tasks if train is not None
-        }
+        train = [rows for split, rows in tables.splits.items() if split == "train"]
+        self.seen = {task.name: {*labels_of_task(train, task), UNKNOWN} for task in tables.tasks if train}
         self.features = tables.features(self.vocabularies, options.has_text_column)
 
     def shards(self, index: int = 0, count: int = 1) -> Iterator[Shard]:
@@ -92,15 +90,14 @@ class Preparation:
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
         row, label_names, findings = dict(cells), dict[str, Any](), list[tuple[str, str, str]]()
         for task in self.tables.tasks:
-            several, label = task.kind == "multi_label", cells[task.name]
-            labels = labels_in(label, task.separator) if several else label
+            several, labels = task.kind == "multi_label", task.labels_of(cells[task.name])
             # A task that is made of the author or the date is given away by names and years.
             if task.source not in ("author", "date"):
-                label_names[task.name] = labels
-            for one in (labels or ()) if several else (label,):
-                if self.seen and one not in self.seen[task.name]:  # not even too rarely
+                label_names[task.name] = labels if several else cells[task.name]
+            for label in labels or ():
+                if self.seen and label not in self.seen[task.name]:  # not even too rarely
                     action = "kept, without it" if several else f"kept, as {UNKNOWN}"
-                    findings.append(("unseen_label", f"train never has the {task.name} {one!r}", action))
+                    findings.append(("unseen_label", f"train never has the {task.name} {label!r}", action))
         row["label_names"] = label_names | {"author": row["author"]}
         for name, task in self.labelled.items():
             row[name] = numbered(row[name], task, self.numbers[name])
