@@ -63,7 +63,7 @@ class Preparation:
             for number, rows in enumerate(table.with_format("arrow").iter(self.options.rows_per_shard))
         )
         for split, number, rows in islice(pieces, index, None, count):
-            yield Shard(split, number, [*map(self._row, rows.to_pylist())])
+            yield split, number, [*map(self._row, rows.to_pylist())]
 
     def key(self, with_times: bool = False, min_pictures: float = 0.0) -> str:
         """Digest of the catalogue's words, the names and sizes of its pictures (and their times), and the options."""
@@ -71,8 +71,8 @@ class Preparation:
         entries = [entry for task in self.tables.tasks if len(entry := task.entry) > 1]
         digest.update(json.dumps([asdict(self.options), self.vocabularies, *entries]).encode())
         num_named, num_found, examples = 0, 0, list[str]()
-        for shard in self.shards():
-            for row in shard.rows:
+        for split, _, rows in self.shards():
+            for row in rows:
                 path = find_picture(row["images_folder"], row["image_file"], follow_links=self.tables.follow_links)
                 num_named += row["image_file"] is not None
                 picture: object = None
@@ -81,7 +81,7 @@ class Preparation:
                     picture = (status.st_size, status.st_mtime_ns if with_times else 0)
                     num_found += 1
                 elif row["image_file"] is not None and len(examples) < 3:
-                    examples.append(f"{shard.split} row {row['row_number']}: {path[1]}")
+                    examples.append(f"{split} row {row['row_number']}: {path[1]}")
                 words = {name: value for name, value in row.items() if name not in ("images_folder", "findings")}
                 digest.update(json.dumps([words, picture], default=str).encode())
         check_enough_pictures(num_named, num_found, examples, min_pictures)

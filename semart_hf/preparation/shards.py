@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 import fsspec  # type: ignore[import-untyped]
@@ -19,11 +19,14 @@ from semart_hf.files import atomic_file, write_text
 from semart_hf.model.pictures_semart import PictureError
 
 from .duplicates import text_digest
-from .prepared_pictures import ENCODINGS, PreparedPicture, prepare_picture
+from .prepared_pictures import ENCODINGS, prepare_picture
 
 #: Rows that are read together from a shard: few enough to stream, enough for a download.
 ROWS_PER_GROUP = 64
 _FORMAT = 5  # a shard whose note was written under another number is written again
+# The split, the number in it from 0, and rows: with the schema's columns but `image`, with `label_names` by task and
+# the author's, and with `findings`.
+Shard = tuple[str, int, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,6 @@ class PreparationOptions:
     def has_text_column(self) -> bool:
         """Whether the text is something else than the column `description`."""
         return self.mask_label_words or not is_description_alone(self.text_columns)
-
-
-class Shard(NamedTuple):
-    """Rows that go into one file, the shard's number in its split from 0.
-
-    Beside the schema's columns they have the labels' names by task and the author's (`label_names`), and `findings`.
-    """
-
-    split: str
-    number: int
-    rows: list[dict[str, Any]]
 
 
 class Mirror:
@@ -121,13 +113,14 @@ def write_shard(
     The note holds the facts of the kept rows that the checks of all rows need, and the findings. It is written last: a
     shard that has one is not written again.
     """
-    paths = [find_picture(row["images_folder"], row["image_file"], follow_links=follow_links) for row in shard.rows]
+    split, number, rows = shard
+    paths = [find_picture(row["images_folder"], row["image_file"], follow_links=follow_links) for row in rows]
     statuses = [path.stat() if isinstance(path, Path) else None for path in paths]
     pictures = [status and (status.st_size, status.st_mtime_ns) for status in statuses]
     columns = schema.to_string(truncate_metadata=False)
-    depends_on = json.dumps((_FORMAT, pa.__version__, columns, vars(options), shard.rows, pictures), default=str)
+    depends_on = json.dumps((_FORMAT, pa.__version__, columns, vars(options), rows, pictures), default=str)
     key = hashlib.blake2b(depends_on.encode(), digest_size=16).hexdigest()
-    file = shard_file(folder, shard.split, shard.number)
+    file = shard_file(folder, split, number)
     is_there = file.with_suffix(".json").is_file() and (file.is_file() or mirror is not None)
     if not is_there or read_note(file)["key"] != key:
         note: dict[str, Any] = {"key": key, "rows": [], "problems": []}
@@ -135,7 +128,7 @@ def write_shard(
         write_text(file.with_suffix(".json"), json.dumps(note, ensure_ascii=False))
     if mirror is not None and file.is_file():
         mirror.store(file)
-    return len(shard.rows)
+    return len(rows)
 
 
 def shard_file(folder: Path, split: str, number: int) -> Path:
@@ -153,15 +146,28 @@ def _kept_rows(
     shard: Shard, paths: Sequence[Path | tuple[str, str]], options: PreparationOptions, note: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """The rows with their pictures, without those that have neither picture nor text; the note is filled meanwhile."""
-    for row, path in zip(shard.rows, paths, strict=True):
-        picture, findings = _picture_of(row, path, options)
-        text, description, image = row["text"], row.get("description"), None
+    split, _, rows = shard
+    for row, path in zip(rows, paths, strict=True):
+        text, description, picture, image = row["text"], row.get("description"), None, None
+        findings: list[tuple[str, str, str]] = []
+        without_picture = "dropped" if text is None else "kept as text"
+        try:
+            if isinstance(path, Path):
+                picture = prepare_picture(path, image_size=options.image_size, encoding=options.encoding)
+            else:
+                findings.append((*path, without_picture))
+        except PictureError as error:
+            findings.append((error.problem, error.reason, without_picture))
+        if picture is not None and picture.num_frames > 1:
+            detail = f"{picture.source_format} of {picture.num_frames} frames or pages"
+            findings.append(("several_frames", detail, "kept, the first of them"))
+        if description is None:
+            findings.append(("empty_description", "no description", "kept as picture" if picture else without_picture))
         is_kept = picture is not None or text is not None
         place = {"row": row["row_number"], "image_file": row["image_file"], "release": row.get("release")}
         for kind, detail, action in [*findings, *(row["findings"] if is_kept else ())]:
-            note["problems"].append(
-                {**place, "split": shard.split, "problem": kind, "detail": detail, "action": action}
-            )
+            finding = {"problem": kind, "detail": detail, "action": action}
+            note["problems"].append({**place, "split": split, **finding})
         if not is_kept:
             continue
         facts = place | {"description": None if description is None else text_digest(description), "named": None}
@@ -176,28 +182,6 @@ def _kept_rows(
             image = {"bytes": picture.content, "path": name}
         note["rows"].append(facts)
         yield {**row, "image": image, "text": text}
-
-
-def _picture_of(
-    row: dict[str, Any], path: Path | tuple[str, str], options: PreparationOptions
-) -> tuple[PreparedPicture | None, list[tuple[str, str, str]]]:
-    """The picture of a row, `None` where it has no usable one, and kind, detail and action of the findings."""
-    findings: list[tuple[str, str, str]] = []
-    picture = None
-    without_picture = "dropped" if row["text"] is None else "kept as text"
-    if isinstance(path, Path):
-        try:
-            picture = prepare_picture(path, image_size=options.image_size, encoding=options.encoding)
-        except PictureError as error:
-            findings.append((error.problem, error.reason, without_picture))
-    else:
-        findings.append((*path, without_picture))
-    if picture is not None and picture.num_frames > 1:
-        detail = f"{picture.source_format} of {picture.num_frames} frames or pages"
-        findings.append(("several_frames", detail, "kept, the first of them"))
-    if row.get("description") is None:
-        findings.append(("empty_description", "no description", "kept as picture" if picture else without_picture))
-    return picture, findings
 
 
 def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema) -> None:
