@@ -83,7 +83,10 @@ def half_century(year: int, end_year: int | None = None) -> str | None:
 
 def _spans(text: str | None) -> list[tuple[int, int]]:
     """First and last year of each time that a date names; none where a part of it is not understood."""
-    plain = _plain(text or "")
+    plain = re.sub(r"[‐‑‒–—―−]", "-", _without_accents((text or "").casefold()))
+    plain = plain.replace("’", "'").replace("(?)", "?").replace(" ?", "?")
+    plain = re.sub(r"(?<![\d/])(\d{4}s?)/(?=\d\ds?(?![\d/]))", r"\1-", plain)  # 1650/51
+    plain = re.sub(r"(?<![\d.,'])([12])[,.' ](\d{3})(?![\d.,])", r"\1\2", plain)  # 1,650
     if _BEFORE_CHRIST.search(plain):
         return []
     if _OTHER_CALENDAR.search(plain):  # "A.H. 887/A.D. 1482": the part that says it is the Christian year counts
@@ -100,13 +103,6 @@ def _spans(text: str | None) -> list[tuple[int, int]]:
         return [(first[0][0], last[-1][1])] if first and last else []
     spans = [_span(part) for part in _ALTERNATIVES.split(plain) if part]
     return [*chain(*spans)] if all(spans) else []
-
-
-def _plain(text: str) -> str:
-    plain = re.sub(r"[‐‑‒–—―−]", "-", _without_accents(text.casefold()))
-    plain = plain.replace("’", "'").replace("(?)", "?").replace(" ?", "?")
-    plain = re.sub(r"(?<![\d/])(\d{4}s?)/(?=\d\ds?(?![\d/]))", r"\1-", plain)  # 1650/51
-    return re.sub(r"(?<![\d.,'])([12])[,.' ](\d{3})(?![\d.,])", r"\1\2", plain)  # 1,650
 
 
 def _span(part: str) -> list[tuple[int, int]]:
