@@ -27,15 +27,14 @@ def fit_temperatures(predictions: Predictions) -> dict[str, float]:
 
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
     """
-    temperatures = {}
+    temperatures, outcomes = {}, predictions.outcomes()
     for task in predictions.tasks:
-        name, logits = task["name"], predictions.logits[task["name"]]
-        references = predictions.references[:, predictions.columns[name]]
+        logits, references = predictions.logits[task["name"]], outcomes.task(task["name"]).references
         is_known = references != UNKNOWN_LABEL
-        # Of several labels all known pairs of a painting and a label, each against its absence, whose logit is 0.
-        logits = np.stack([0 * logits, logits], axis=-1)[is_known] if is_multi_label(task) else logits[is_known[:, 0]]
+        if is_multi_label(task):  # all known pairs of a painting and a label, against its absence, whose logit is 0
+            logits = np.stack([0 * logits, logits], axis=-1)
         if len(np.unique(references[is_known])) > 1:
-            temperatures[name] = fit_temperature(logits, references[is_known])
+            temperatures[task["name"]] = fit_temperature(logits[is_known], references[is_known])
     return temperatures
 
 

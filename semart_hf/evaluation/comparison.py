@@ -1,6 +1,6 @@
 """Models on the same paintings: differences with intervals, tests and sentences, and towers against their cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -77,29 +77,28 @@ def compare_outcomes(
 
 def check_same_rows(first: Outcomes, second: Outcomes, names: tuple[str, str]) -> None:
     """Raise ValueError where tasks, rows, vocabularies or, unless the first has none yet, true labels differ."""
-    problem = ""
-    if first.task_names != second.task_names:
-        problem = f" with the tasks {first.task_names} and {second.task_names}"
-    elif first.num_rows != second.num_rows or first.row_ids != second.row_ids:
-        problem = f", of other paintings or in another order: {first.num_rows} and {second.num_rows}"
-    for task in first.task_names if not problem else ():
-        ours, theirs = first.task(task), second.task(task)
-        if ours.labels != theirs.labels:
-            differing = sorted(set(ours.labels) ^ set(theirs.labels)) or "their order"
-            problem = f", whose {task} labels differ: {differing}"
-        elif type(ours) is not type(theirs):
-            problem = f", of which one alone has several labels of {task} for a painting"
-        elif len(ours.references):
-            differs = np.atleast_2d((ours.references != theirs.references).T).any(axis=0)
-            if differs.any():
-                problem = f", whose true {task} differs in {differs.sum()} of {first.num_rows} paintings"
-        if problem:
-            break
-    if problem:
+    if problem := next(_differences(first, second), None):
         raise ValueError(
             f"Got the evaluations of {names[0]} and {names[1]}{problem}. Only the same can be compared. Evaluate both "
             "models with the same --data, --split and --map_labels."
         )
+
+
+def _differences(first: Outcomes, second: Outcomes) -> Iterator[str]:
+    if first.task_names != second.task_names:
+        yield f" with the tasks {first.task_names} and {second.task_names}"
+    if first.num_rows != second.num_rows or first.row_ids != second.row_ids:
+        yield f", of other paintings or in another order: {first.num_rows} and {second.num_rows}"
+    for task in first.task_names:
+        ours, theirs = first.task(task), second.task(task)
+        if ours.labels != theirs.labels:
+            yield f", whose {task} labels differ: {sorted({*ours.labels} ^ {*theirs.labels}) or 'their order'}"
+        if type(ours) is not type(theirs):
+            yield f", of which one alone has several labels of {task} for a painting"
+        if len(ours.references):
+            differs = np.atleast_2d((ours.references != theirs.references).T).any(axis=0)
+            if num_differing := int(np.sum(differs)):
+                yield f", whose true {task} differs in {num_differing} of {first.num_rows} paintings"
 
 
 def mcnemar(first: Outcomes, second: Outcomes, task: str) -> dict[str, float | int]:

@@ -33,7 +33,7 @@ class _Rows:
     @property
     def num_labels(self) -> int:
         """Size of the vocabulary, or of the part of it that was seen where it was not given."""
-        answers = self.columns().get("predictions", self.references)
+        answers = self.row_columns().get("predictions", self.references)
         return len(self.labels) or 1 + int(max(self.references.max(initial=-1), answers.max(initial=-1)))
 
     @property
@@ -41,13 +41,13 @@ class _Rows:
         """Whether a label of the painting is known (rows,)."""
         return np.asarray(np.atleast_2d((self.references != UNKNOWN_LABEL).T).any(axis=0))
 
-    def columns(self) -> dict[str, npt.NDArray[Any]]:
+    def row_columns(self) -> dict[str, npt.NDArray[Any]]:
         """By name all that has a row a painting."""
         return {name: value for name, value in vars(self).items() if name not in ("labels", "scale", "thresholds")}
 
     def select(self, rows: npt.NDArray[Any]) -> Any:
         """The same columns for some of the rows."""
-        return replace(self, **{name: column[rows] for name, column in self.columns().items()})
+        return replace(self, **{name: column[rows] for name, column in self.row_columns().items()})
 
     def known(self) -> Any:
         """The rows of which a label is known: the ones that count."""
@@ -68,7 +68,7 @@ class TaskOutcomes(_Rows):
     @property
     def has_probabilities(self) -> bool:
         """Whether every painting came with a distribution, not only with a label."""
-        return len(self.confidences) > 0 and not bool(np.isnan(self.confidences).any())
+        return not bool(np.isnan(self.confidences).any())
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
@@ -159,8 +159,8 @@ class Outcomes:
         """All rows of one task as `TaskOutcomes` or `SeveralOutcomes`, those with an unknown reference included."""
         batches = self._batches[name]
         if len(batches) > 1:
-            columns = {key: np.concatenate([vars(batch)[key] for batch in batches]) for key in batches[0].columns()}
-            batches[:] = [replace(batches[0], **columns)]
+            merged = {name: np.concatenate([vars(one)[name] for one in batches]) for name in batches[0].row_columns()}
+            batches[:] = [replace(batches[0], **merged)]
         return batches[0]
 
     def single(self) -> list[str]:

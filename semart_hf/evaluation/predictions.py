@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.streaming import undecoded
 from semart_hf.files import atomic_file
-from semart_hf.model.configuration_semart import is_multi_label, label_columns
+from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -48,11 +48,6 @@ class Predictions:
     tasks: Sequence[Mapping[str, Any]]
     unreadable: Mapping[str, str] = field(default_factory=dict)  # by row id why a picture could not be read
     vectors: npt.NDArray[np.float32] | None = None  # of picture and text (2, rows, dim)
-
-    @property
-    def columns(self) -> dict[str, slice]:
-        """The columns of `references` by task."""
-        return label_columns(self.tasks)
 
     def probabilities(self, temperatures: dict[str, float] | None = None) -> dict[str, npt.NDArray[np.float64]]:
         """Task to probabilities (rows, labels), by the model's `config.temperatures`."""
