@@ -24,7 +24,7 @@ from transformers import pipeline
 
 from semart_hf.cli import compare, predict, prepare
 from semart_hf.data.loading import load_paintings
-from semart_hf.documents.explanation_page import overlay_png, write_explanations
+from semart_hf.documents.evaluation_report import overlay_png, write_explanations
 from semart_hf.evaluation.explanations import explain
 
 DEMO, PICTURES = Path("outputs/demo"), Path("docs/pictures")

@@ -163,7 +163,7 @@ class Page:
 
     def explanation(self, painting: dict[str, Any]) -> str:
         """A frame with the explanation page of one painting."""
-        from semart_hf.documents.explanation_page import write_explanations
+        from semart_hf.documents.evaluation_report import write_explanations
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "explanation.html")

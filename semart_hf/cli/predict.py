@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
     if len(errors) == len(paintings):
         raise ValueError(f"None of {len(errors)} paintings was answered; see each error{where or ' above'}.")
     if options.explain is not None:
-        from semart_hf.documents.explanation_page import write_explanations
+        from semart_hf.documents.evaluation_report import write_explanations
 
         shown = [(name_of(one), {"image": one["image"], "text": one["text"]}) for one in readable]
         write_explanations(options.explain, classify, shown)

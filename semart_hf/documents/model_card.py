@@ -230,11 +230,8 @@ def _label_words(results: Mapping[str, Any]) -> tuple[str, str]:
         labels = scores.get("per_label", {})
         tested = sorted((label for label in labels if labels[label]["support"]), key=lambda label: labels[label]["f1"])
         if tested:
-            # Of several labels the supports add up to more than the paintings.
-            has_several = "mean_average_precision" in scores
-            total = scores["num_rows"] if has_several else sum(found["support"] for found in labels.values())
             most = max(tested, key=lambda label: labels[label]["support"])
-            frequent.append(f"{task}: {most} {labels[most]['support'] / total:.0%}")
+            frequent.append(f"{task}: {most} {labels[most]['support'] / scores['num_rows']:.0%}")
             words = [f"{label} (F1 {labels[label]['f1']:.2f} of {labels[label]['support']})" for label in tested[:3]]
             untested = [label for label in labels if label not in tested]
             missing = f"; not among the tested paintings: {first_of(untested)}" if untested else ""

@@ -7,8 +7,14 @@ from page_reader import Page
 from PIL import Image
 
 from semart_hf.documents import charts, evaluation_report
-from semart_hf.documents.evaluation_report import choose_paintings, explain_examples, write_evaluation_report
-from semart_hf.documents.explanation_page import overlay_png, shown_explanation, write_explanations
+from semart_hf.documents.evaluation_report import (
+    choose_paintings,
+    explain_examples,
+    overlay_png,
+    shown_explanation,
+    write_evaluation_report,
+    write_explanations,
+)
 from semart_hf.documents.page import render_page
 from semart_hf.documents.table import signed
 from semart_hf.evaluation.explanations import Explanation

@@ -10,7 +10,7 @@ from PIL import Image
 from rounding import rounding
 from transformers import DistilBertConfig
 
-from semart_hf.documents.explanation_page import write_explanations
+from semart_hf.documents.evaluation_report import write_explanations
 from semart_hf.evaluation.explanations import explain, integrated_gradients, log_odds_of, seen_part
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
