@@ -8,37 +8,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
-EPILOG = """parts:
-  train      training: rows a second, a run from a cold start, share of the limit, peak memory
-  inference  inference: paintings a second in batches, latency of one
-  startup    what importing, --help and the first prediction take
-  all        these three
-  memory     peak memory and speed of training by the number of rows, read and streamed, with small towers
-  data       preparing a catalogue: pictures a second, and memory by number of rows
-  towers     memory and arithmetic of the larger towers of semart-large.yaml, with random weights
-  search     an index of made vectors by number of rows: time, disk, memory, latency, recall
-
-examples:
-  python scripts/benchmark.py all --json scripts/benchmarks/results    # training, inference, start
+# By part: what it measures, where its `measure_PART` is, and rows of made releases by default.
+PARTS = {
+    "train": ("training: rows a second, a cold run, share of the limit, peak memory", "measurements", [2_000]),
+    "inference": ("paintings a second in batches, latency of one, share of the limit", "measurements", []),
+    "startup": ("what importing, --help and the first prediction take", "measurements", []),
+    "memory": ("peak memory and speed of training by number of rows", "measurements", [1_000, 50_000]),
+    "data": ("preparing a catalogue: pictures a second, memory by number of rows", "measurements", [1_000, 50_000]),
+    "search": ("an index of made vectors by number of rows", "search_scale", [100_000, 1_000_000]),
+    "towers": ("memory and arithmetic of the larger towers of semart-large.yaml", "tower_costs", []),
+    "all": ("train, inference and startup", "", []),
+}
+EXAMPLES = """examples:
+  python scripts/benchmark.py all --json scripts/benchmarks/results    # a file by the machine's name
   python scripts/benchmark.py train --tower resnet18 --without_each            # what each technique gains
-  python scripts/benchmark.py train --beside 1                                 # beside a busy process
-  python scripts/benchmark.py train --device cuda --rows 19232
-  python scripts/benchmark.py memory --json scripts/benchmarks/results
+  python scripts/benchmark.py train --device cuda --rows 19232 --beside 1      # beside a busy process
   python scripts/benchmark.py search --json scripts/benchmarks/results/search/cpu.json
-  python scripts/benchmark.py towers --json scripts/benchmarks/results/towers/cpu.json
 
 Other work on the machine spoils speeds, and less so ratios, because the sides take turns. TMPDIR says where data is
 made, and removed again."""
-# By part: where its `measure_PART` is, and rows of made releases by default.
-PARTS = {
-    "train": ("measurements", [2_000]),
-    "inference": ("measurements", []),
-    "startup": ("measurements", []),
-    "memory": ("measurements", [1_000, 50_000]),
-    "data": ("measurements", [1_000, 50_000]),
-    "search": ("search_scale", [100_000, 1_000_000]),
-    "towers": ("tower_costs", []),
-}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -59,9 +47,11 @@ def main(arguments: list[str] | None = None) -> None:
     raise_on_termination()
     try:
         for part in ("train", "inference", "startup") if options.part == "all" else (options.part,):
-            options.rows = options.rows or PARTS[part][1]
-            room = importlib.import_module(f"benchmarks.{PARTS[part][0]}")
-            keep(options.json, part, getattr(room, f"measure_{part}")(options))
+            _, room, rows = PARTS[part]
+            options.rows = options.rows or rows
+            keep(
+                options.json, part, getattr(importlib.import_module(f"benchmarks.{room}"), f"measure_{part}")(options)
+            )
     except (ValueError, RuntimeError, ImportError) as error:
         raise SystemExit(f"benchmark.py: {error}") from error
 
@@ -69,11 +59,11 @@ def main(arguments: list[str] | None = None) -> None:
 def parse_arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Measure speed, memory and start, ours and the usual way in turns.",
-        epilog=EPILOG,
+        epilog="\n".join(["parts:", *(f"  {part:10} {words}" for part, (words, *_) in PARTS.items()), "", EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("part", choices=("all", *PARTS), help="see below")
+    add("part", choices=PARTS, help="see below")
     kept = "file that gets the figures, or a folder for one by the machine's name; those of other parts in it stay"
     add("--json", type=Path, help=kept)
     towers = ["resnet18", "efficientnet_b0", "vit_tiny"]
@@ -81,7 +71,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute (default: cpu)")
     add("--repeats", type=int, default=4, help="turns of each side (default: 4)")
     add("--seconds", type=float, default=6.0, help="of a turn, about (default: 6)")
-    rows = ", ".join(f"{part} {' and '.join(map(str, rows))}" for part, (_, rows) in PARTS.items() if rows)
+    rows = ", ".join(f"{part} {' and '.join(map(str, rows))}" for part, (*_, rows) in PARTS.items() if rows)
     add("--rows", type=int, nargs="+", help=f"of made releases (default: {rows})")
     add("--without_each", action="store_true", help="train also without one technique at a time")
     add("--beside", type=int, default=0, help="what is left beside so many busy processes, of train and inference")
@@ -91,8 +81,8 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
 
 def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:
     """Print a part's figures, and write them into a file beside those of other parts, with machine and commit."""
+    from benchmarks.measurements import speed_text
     from benchmarks.search_scale import search_text
-    from benchmarks.speed_tables import speed_text
     from benchmarks.tower_costs import towers_text
 
     from semart_hf.evaluation.results import describe_environment

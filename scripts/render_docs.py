@@ -15,13 +15,11 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measurements import speed_text
 from benchmarks.search_scale import search_text
-from benchmarks.speed_tables import speed_text
 from benchmarks.tower_costs import towers_text
 
-from semart_hf.catalogue.schema import SEMART_TASKS
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.loading import load_paintings
 from semart_hf.documents.result_tables import VIEWS
 from semart_hf.documents.table import Cell, Table
 from semart_hf.files import write_text
@@ -68,7 +66,7 @@ def rendered(name: str, page: str, demo: Path) -> str:
     if name == "recipes":
         return with_recipes(page)
     if name == "output":
-        content = f"```text\n{output_of(page)}```\n\n{truth_of(page, demo)}"
+        content = f"```text\n{output_of(page)}```"
     elif name == "results":
         content = results_text(read_json(demo / "evaluation" / "results.json"))
     elif name == "speed":
@@ -100,19 +98,6 @@ def output_of(readme: str) -> str:
     if ran.returncode:
         raise ValueError(f"The README's example fails:\n{ran.stderr}")
     return ran.stdout
-
-
-def truth_of(readme: str, demo: Path) -> str:
-    """What the demo's catalogue has as labels of the example's painting."""
-    found = re.search(r'^picture = ".*/(.*)"\ntext = "(.*)"$', readme, flags=re.MULTILINE)
-    picture, text = found.groups() if found else (None, None)
-    splits = load_paintings(demo / "release", min_label_count=1)
-    row = next((row for row in splits["test"].remove_columns("image") if row["image_file"] == picture), None)
-    if row is None or row["text"] != text:
-        raise ValueError(f"Got the example {picture}, which is not in {demo}/release with its text. Choose another.")
-    tasks = [task.name for task in SEMART_TASKS if row[task.name] is not None]
-    names = {task: splits["test"].features[task].int2str(row[task]) for task in tasks}
-    return "In truth: " + ", ".join(f"{task} *{label}*" for task, label in names.items()) + "."
 
 
 def results_text(results: Mapping[str, Any]) -> str:

@@ -68,21 +68,12 @@ class Setting:
         Both sides show every row's picture and text: a row without one would cost less. Validation is left out, and
         from the trainer's list of techniques the one that is named.
         """
-        changed: dict[str, Any] = {
-            "data": self.release,
-            "output_dir": self.folder / f"model-{name.replace(' ', '-')}",
-            "overwrite_output_dir": True,
-            "vision": self.vision,
-            "pretrained": "text",
-            "text": self.text_tower,
-            "max_text_length": TEXT_LENGTH,
-            "image_dropout": 0,
-            "text_dropout": 0,
-            "eval_strategy": "no",
-            "save_strategy": "no",
-            "load_best_model_at_end": False,
-            **fields,
-        }
+        fixed = {"overwrite_output_dir": True, "load_best_model_at_end": False, "max_text_length": TEXT_LENGTH}
+        fixed |= dict.fromkeys(("image_dropout", "text_dropout"), 0)
+        fixed |= dict.fromkeys(("eval_strategy", "save_strategy"), "no")
+        towers = {"vision": self.vision, "text": self.text_tower, "pretrained": "text"}
+        output = self.folder / f"model-{name.replace(' ', '-')}"
+        changed = {"data": self.release, "output_dir": output, **fixed, **towers, **fields}
         words = [word for field, value in changed.items() for word in (f"--{field}", str(value))]
         one_process = str(RECIPES / "accelerate" / "one_process.yaml")
         launch = ["-m", "accelerate.commands.launch", "--config_file", one_process]
