@@ -25,7 +25,7 @@ from tqdm import tqdm
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
 from semart_hf.catalogue.schema import UNKNOWN, numbers_of_labels
 from semart_hf.catalogue.tables import ReleaseTables, labels_of_task, numbered
-from semart_hf.catalogue.text import answers_in_text, text_of
+from semart_hf.catalogue.text import answers_in_text, is_description_alone, text_of
 from semart_hf.files import full_disk_explained, locked
 
 from .dataset_folder import write_dataset
@@ -53,7 +53,8 @@ class Preparation:
         self.labelled = tables.labelled_tasks
         train = [rows for split, rows in tables.splits.items() if split == "train"]
         self.seen = {task.name: {*labels_of_task(train, task), UNKNOWN} for task in tables.tasks if train}
-        self.features = tables.features(self.vocabularies, options.has_text_column)
+        has_text = options.mask_label_words or not is_description_alone(options.text_columns)
+        self.features = tables.features(self.vocabularies, has_text)
 
     def shards(self, index: int = 0, count: int = 1) -> Iterator[Shard]:
         """The shards of every split, made one at a time; of `count` processes those of one, by its `index`."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.picture_files import find_picture
-from semart_hf.catalogue.text import is_description_alone, mask_label_words, named_labels
+from semart_hf.catalogue.text import mask_label_words, named_labels
 from semart_hf.files import atomic_file, write_text
 from semart_hf.model.pictures_semart import PictureError
 
@@ -46,11 +46,6 @@ class PreparationOptions:
                 raise ValueError(f"Got {name}={value}, but {least} is the least. Use for example {example}.")
         if self.encoding not in ENCODINGS:
             raise ValueError(f"Got encoding={self.encoding!r}, but it is one of {list(ENCODINGS)}. Use one of these.")
-
-    @property
-    def has_text_column(self) -> bool:
-        """Whether the text is something else than the column `description`."""
-        return self.mask_label_words or not is_description_alone(self.text_columns)
 
 
 class Mirror:
