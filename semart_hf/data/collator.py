@@ -145,9 +145,7 @@ class ArtCollator:
         size, mean, std = image_processor.crop_size["height"], image_processor.image_mean, image_processor.image_std
         batch = gather_pictures(pictures, draws, size=size, mean=mean, std=std)
         inputs: dict[str, Any] = {"pixel_values": batch.finish() if self.finishes_pictures else batch}
-        if None in draws:
-            inputs["has_image"] = torch.tensor([one is not None for one in draws])
-        return inputs
+        return inputs if batch.has_image.all() else {**inputs, "has_image": batch.has_image}
 
 
 def pair_keys(pictures: Sequence[Any], texts: Sequence[str | None]) -> Tensor:
@@ -243,8 +241,7 @@ class PictureBatch:
     # mean grey it blends with.
     colors: Tensor | None
     erased: Tensor  # rectangles (number, 5): picture, top, bottom, left, right
-    rows: Tensor  # of the batch that the pictures belong to (pictures,)
-    num_rows: int  # of the batch
+    has_image: Tensor  # whether each row of the batch has one of the pictures (batch,)
     size: int  # side of the output in pixels
     mean: Sequence[float]  # of the channels, that the tower was trained with
     std: Sequence[float]
@@ -258,10 +255,10 @@ class PictureBatch:
         return self._map(lambda tensor: tensor.pin_memory())
 
     def finish(self) -> Tensor:
-        """`pixel_values (num_rows, 3, size, size)`, zeros in rows without a picture."""
-        count, device, places = len(self.matrices), self.matrices.device, self.rows.tolist()
-        pictures = torch.empty(self.num_rows, 3, self.size, self.size, device=device)
-        if count < self.num_rows:
+        """`pixel_values (batch, 3, size, size)`, zeros in rows without a picture."""
+        count, device, places = len(self.matrices), self.matrices.device, self.has_image.nonzero().flatten().tolist()
+        pictures = torch.empty(len(self.has_image), 3, self.size, self.size, device=device)
+        if count < len(pictures):
             pictures.zero_()
         mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (self.mean, self.std))
         factor, shift = 1 / (255 * std), mean / std
@@ -362,8 +359,7 @@ def gather_pictures(
         matrices=torch.from_numpy(all_matrices).float(),
         colors=colors if any(numbers.factors != (1.0, 1.0, 1.0) for numbers in drawn) else None,
         erased=torch.tensor(rectangles, dtype=torch.long).view(-1, 5),
-        rows=torch.tensor([row for row, picture in enumerate(pictures) if picture is not None]),
-        num_rows=len(pictures),
+        has_image=torch.tensor([picture is not None for picture in pictures]),
         size=size,
         mean=mean,
         std=std,

@@ -308,13 +308,12 @@ def _stream(data: str, arguments: DataArguments, seed: int, entries: Sequence[An
 def _is_much_larger(rows: datasets.Dataset, size: int) -> bool:
     """Whether most pictures are so much larger than `size` that reading them smaller saves time; by some of them."""
     shorter_sides = []
-    for index in range(0, rows.num_rows, max(1, rows.num_rows // _NUM_MEASURED)):
-        path = (rows[index]["image"] or {}).get("path")
+    some = rows.select(range(0, rows.num_rows, max(1, rows.num_rows // _NUM_MEASURED)))["image"]
+    for path in [image["path"] for image in some if image and image["path"]]:
         # What cannot be read is reported when it is.
-        with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError):
-            if path is not None:
-                with Image.open(path, formats=FORMATS) as picture:
-                    shorter_sides.append(min(picture.size))
+        unreadable = contextlib.suppress(OSError, ValueError, Image.DecompressionBombError)
+        with unreadable, Image.open(path, formats=FORMATS) as picture:
+            shorter_sides.append(min(picture.size))
     return bool(shorter_sides) and statistics.median(shorter_sides) >= _LEAST_GAIN * size
 
 

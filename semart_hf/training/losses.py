@@ -1,6 +1,7 @@
 """What training minimises, by losses and a penalty, and how fast each part of the model learns."""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import torch
@@ -230,9 +231,7 @@ def parameter_groups(
         if hasattr(module, "no_weight_decay")
         for name in module.no_weight_decay()
     }
-    members: dict[tuple[str, bool], list[nn.Parameter]] = {
-        (part, is_decayed): [] for part in PREFIXES for is_decayed in (True, False)
-    }
+    members: dict[tuple[str, bool], list[nn.Parameter]] = {kind: [] for kind in product(PREFIXES, (True, False))}
     for name, parameter in model.named_parameters():
         part = next((part for part, prefix in PREFIXES.items() if prefix and name.startswith(prefix)), "new")
         is_decayed = parameter.ndim > 1 and name not in exempt and "position_embeddings" not in name
