@@ -164,10 +164,8 @@ def are_copies(keys: Tensor, others: Tensor) -> Tensor:
         return torch.zeros(len(keys), len(others), dtype=torch.bool, device=keys.device)
     same_text = (keys[:, None, :_TEXT_BYTES] == others[None, :, :_TEXT_BYTES]).all(-1)
     bits = torch.arange(8, device=keys.device)
-    signs, other_signs = (
-        ((part[:, _TEXT_BYTES:, None] >> bits & 1).flatten(1).float() * 2 - 1) for part in (keys, others)
-    )
-    return same_text | (signs @ other_signs.T >= signs.shape[1] - 2 * MAX_BITS)
+    own, other = ((part[:, _TEXT_BYTES:, None] >> bits & 1).flatten(1).float() * 2 - 1 for part in (keys, others))
+    return same_text | (own @ other.T >= own.shape[1] - 2 * MAX_BITS)
 
 
 @dataclass(frozen=True)

@@ -106,9 +106,7 @@ class DataArguments(Augmentation):
             some = self.max_train_rows
             raise ValueError(f"max_train_rows: {some}, but a stream has no first rows. Write epoch_length: {some}.")
         if self.epoch_length is not None and not self.streaming:
-            raise ValueError(
-                f"epoch_length: {self.epoch_length} without streaming: true. Set streaming: true, or max_train_rows."
-            )
+            raise ValueError(f"epoch_length: {self.epoch_length} without streaming: true. Set streaming: true.")
 
     @property
     def columns_or_template(self) -> list[str] | str:

@@ -91,9 +91,7 @@ def load_paintings(
     else:
         splits = _load_prepared(data, cache_dir, only)
     wanted = {name: split for name, split in splits.items() if only is None or name in only}
-    return datasets.DatasetDict(
-        {name: _as_expected(split, text_columns, tasks, data) for name, split in wanted.items()}
-    )
+    return datasets.DatasetDict({name: _as_expected(one, text_columns, tasks, data) for name, one in wanted.items()})
 
 
 def is_release(data: str | Path) -> bool:

@@ -206,7 +206,7 @@ def tasks_of(paintings: Any, tasks: Iterable[Any] | None, *, min_label_count: in
                 entry |= {"positions": positions} | ({"unit": "years"} if is_dated and not task.unit else {})
             elif task.unit:
                 raise ValueError(
-                    f"Got the unit {task.unit!r} of {task.name}, whose labels {labels[:5]} are no numbers. Drop it."
+                    f"Drop the unit {task.unit!r} of {task.name}: its labels {labels[:5]} are no numbers."
                 )
         found.append(entry)
     return found
@@ -314,9 +314,7 @@ def known_number(label: Any, task: Mapping[str, Any], by_label: Mapping[str, int
         found = label_number(label.strip() or None, by_label)
         return UNKNOWN_LABEL if found is None else found
     if isinstance(label, bool) or not isinstance(label, numbers.Real) or int(float(label)) != label:
-        raise TypeError(
-            f"Got the {task['name']} label {label!r}, but a label is a name or its number in the model's vocabulary."
-        )
+        raise TypeError(f"Got the {task['name']} label {label!r}, but a label is a name or its number in the model.")
     number = int(float(label))
     if number != UNKNOWN_LABEL and not 0 <= number < len(task["labels"]):
         raise ValueError(

@@ -144,9 +144,8 @@ class FrozenTextWriter:
         self.folder = root / self._key()
         numbers = (np.cumsum(self.lengths) - 1) // max(1, FILE_BYTES // bytes_per_token)
         bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(self)]
-        self.files = {
-            self.folder / f"{number:05d}.safetensors": range(*bound) for number, bound in enumerate(pairwise(bounds))
-        }
+        shares = enumerate(pairwise(bounds))
+        self.files = {self.folder / f"{number:05d}.safetensors": range(*share) for number, share in shares}
 
     def __len__(self) -> int:
         return len(self.places)

@@ -102,9 +102,8 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         self.bf16 = self._chooses_bf16()
         object.__setattr__(self, "report_to", self.__dict__["report_to"] or "none")
         if self.greater_is_better is None:
-            self.greater_is_better = not any(
-                word in (self.metric_for_best_model or "loss") for word in _SMALLER_IS_BETTER
-            )
+            metric = self.metric_for_best_model or "loss"
+            self.greater_is_better = not any(word in metric for word in _SMALLER_IS_BETTER)
         self.dataloader_persistent_workers &= self.dataloader_num_workers > 0
         super().__post_init__()
 

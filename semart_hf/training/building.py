@@ -37,9 +37,8 @@ def build_trainer(
     say: Callable[[str], Any] = print,
 ) -> SemArtTrainer:
     """The trainer of a recipe, with a new model, on the rows that `load_splits` gives; `say` takes what was chosen."""
-    tasks = getattr(splits, "tasks", None) or tasks_of(
-        splits["train"], data.tasks, min_label_count=data.min_label_count
-    )
+    least = data.min_label_count
+    tasks = getattr(splits, "tasks", None) or tasks_of(splits["train"], data.tasks, min_label_count=least)
     say("Tasks: " + ", ".join(f"{task['name']} ({len(task['labels'])} labels)" for task in tasks))
     num_labels = labels_per_task(splits["train"], tasks) if training.from_labels else 0
     (model_arguments, data, training), chosen = with_fields_by_labels((model_arguments, data, training), num_labels)
@@ -65,9 +64,7 @@ def build_trainer(
         )
     if training.contrastive_start != "random":
         if not is_contrastive:
-            raise ValueError(
-                f"contrastive_start is {training.contrastive_start!r} with a weight of 0. Leave contrastive_start out."
-            )
+            raise ValueError("contrastive_start is 'correlations' with a weight of 0. Leave contrastive_start out.")
         say(correlate_projections(model, processor, splits["train"], training.device))
     model.config.training_data = describe_training_data(data.data)
     train_paintings, remark = with_prepared_pictures(splits, data, processor.image_processor, seed=training.seed)
@@ -168,7 +165,7 @@ def build_model(
     vocab_size = model.config.text_config.vocab_size
     if len(tokenizer) > vocab_size:
         raise ValueError(
-            f"The tokenizer has {len(tokenizer)} tokens, but the text tower embeds {vocab_size}. Use the tower's own."
+            f"Got {len(tokenizer)} tokens, but the text tower embeds {vocab_size}. Use its own tokenizer."
         )
     return model
 
@@ -181,9 +178,7 @@ def build_tokenizer(
     if source is None:
         return learn_tokenizer(column_of(paintings, "text"), vocab_size=data.vocab_size, max_length=max_length)
     if Path(source).is_dir() and not (Path(source) / "tokenizer.json").is_file():
-        raise ValueError(
-            f"The text tower {source} has no tokenizer.json. Save it there: tokenizer.save_pretrained(folder)."
-        )
+        raise ValueError(f"text: {source} has no tokenizer.json. Save it there: tokenizer.save_pretrained(folder).")
     return AutoTokenizer.from_pretrained(source, model_max_length=max_length, trust_remote_code=False)
 
 

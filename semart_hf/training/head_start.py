@@ -327,11 +327,9 @@ def correlate_projections(
     rows = undecoded(paintings.select_columns(["image", "text"]))
     if len(rows) > MOST_PAIRS:
         rows = rows.select(np.sort(np.random.default_rng(0).choice(len(rows), MOST_PAIRS, replace=False)))
-    home = model.device
+    home, collator = model.device, ArtCollator(processor, [])
     try:
-        found = features_of(
-            model.to(device), ArtCollator(processor, []), rows, batch_size=PAIR_BATCH, precision="fp32"
-        )
+        found = features_of(model.to(device), collator, rows, batch_size=PAIR_BATCH, precision="fp32")
     finally:
         model.to(home)
     is_pair = found.has_image & found.has_text

@@ -143,9 +143,7 @@ def _check_is_replaceable(folder: Path, overwrite: bool) -> None:
         )
     refuse_mounted(folder)
     if not any((folder / name).is_file() for name in ("config.json", RECIPE)) and not checkpoints_of(folder):
-        raise ValueError(
-            f"output_dir {folder} holds {found}, which is no model, so it is not replaced. Give another --output_dir."
-        )
+        raise ValueError(f"output_dir {folder} holds {found}, which is no model, so it is not replaced. Give another.")
 
 
 def _take_place(new: Path, output_dir: Path) -> list[str]:

@@ -140,7 +140,7 @@ class SemArtTrainer(ResumableTrainer):
         self.model_accepts_loss_kwargs, self.loss_is_scaled_for_ga, self.label_smoother = True, True, None
         if args.ema_decay and self.is_fsdp_enabled:
             raise ValueError(
-                "Averaged weights cannot be saved where FSDP shards them. Set ema_decay: 0, or launch with DDP."
+                "FSDP shards averaged weights, which are not saved. Set ema_decay: 0, or launch with DDP."
             )
         self._begin_with(self.model)
         if args.early_stopping_patience is not None:

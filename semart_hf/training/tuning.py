@@ -113,9 +113,7 @@ def _continue(study: optuna.Study, about: dict[str, Any], folder: Path, seed: in
 
     about = json.loads(json.dumps(about))  # as the study's file gives it back
     if any(study.user_attrs.get(name, value) != value for name, value in about.items()):
-        raise ValueError(
-            f"Got another recipe or other ranges than the study in {folder} has. Give these, or another --output_dir."
-        )
+        raise ValueError(f"Got another recipe or other ranges than the study in {folder}. Give its or another one.")
     for name, value in about.items():
         study.set_user_attr(name, value)
     # Of the same seed, it would try the first values again.
