@@ -79,13 +79,12 @@ def show(options: argparse.Namespace, index: Any, hits: Sequence[Any]) -> None:
     from semart_hf.search.search_page import hit_json, label_of, title_of, write_results
 
     if options.output is None:
-        tasks = [task for task, _ in index.about["tasks"]]
         rows = []
         for hit in hits:
-            labels = [label_of(index, hit, task) for task in tasks]
+            labels = [label_of(index, hit, task) for task in index.tasks]
             picture = hit.cells.get(index.about["image_column"] or "", "–")
             rows.append([str(hit.row), f"{hit.score:.3f}", picture[-40:], title_of(hit)[:60], *labels])
-        header = ["row", "score", "picture", "title", *tasks]
+        header = ["row", "score", "picture", "title", *index.tasks]
         print_table(Table(header, rows, num_text_columns=len(header)))
         print("Labels are the catalogue's; those with a percentage are the model's.")
     elif options.output.suffix.lower() == ".html":

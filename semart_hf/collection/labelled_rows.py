@@ -1,7 +1,9 @@
 """A person's decisions over a catalogue's labels: the catalogue with them, and its labelled rows for a training."""
 
 import hashlib
+import io
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,19 +34,11 @@ def labelled_rows(
     its `row`, a number from 0 on, an undecoded `image`, a `text`, and a `row_key` from 0 to below 1, which depends on
     its picture's name and its text alone.
     """
-    path, images = source.catalogue.path, source.images
-    decisions: dict[int, dict[str, str]] = {}
-    if review is not None:
-        if source.catalogue.digest() != review.digest:
-            problem = f"Got {path}, but the decisions in {review.path} are about another version of it"
-            raise ValueError(f"{problem}. Give the file with suggestions that was reviewed.")
-        for decision in review.decisions():
-            if decision["task"] in tasks:
-                decisions.setdefault(decision["row"], {})[decision["task"]] = decision["label"]
+    path, decisions = source.catalogue.path, {} if review is None else _decisions(review, source)
     found: list[dict[str, Any]] = []
     unreadable, without_picture, num_decisions = dict[int, str](), dict[int, str](), 0
     for number, row in enumerate(source.rows()):
-        decided = decisions.get(number, {})
+        decided = {task: decisions[number, task]["label"] for task in tasks if (number, task) in decisions}
         labels = {task: decided.get(task) or source.label(row, task) for task in tasks}
         if not any(labels.values()):
             continue
@@ -56,17 +50,21 @@ def labelled_rows(
         if why_no_picture is not None:
             without_picture[number] = printable(why_no_picture)
         num_decisions += len(decided)
-        shown = {"image": _image_cell(painting.get("image")), "text": painting.get("text")}
+        image = painting.get("image")
+        image = image.getvalue() if isinstance(image, io.BytesIO) else image
+        shown = {"image": image, "text": painting.get("text")}
         found.append({"row": number, "row_key": _key(row, source), **shown, **labels})
     if not found:
         lacks = f"no row that can be read has a label in {list(source.label_columns.values())} or a decision"
         raise ValueError(f"Got {path}, of which {lacks}. Give its labels, or decide about some rows first.")
     if without_picture and all(row["image"] is None for row in found):
         number, reason = next(iter(without_picture.items()))
+        problem = (
+            f"of whose {len(without_picture):,} pictures none can be read; the first, of row {number + 1}: {reason}"
+        )
         raise ValueError(
-            f"Got {path}, of whose {len(without_picture):,} pictures none can be read; the first, of row "
-            f"{number + 1}: {reason}. Pictures are looked for in {images}. Put them there, or give `semart-hf app` "
-            "(whose options --decisions takes) or `audit` another folder by --images, or --image_column '' for none."
+            f"Got {path}, {problem}. They are looked for in {source.images}. Give `semart-hf app` (whose options "
+            "--decisions takes) or `audit` another folder by --images, or --image_column '' for none."
         )
     features = {"row": datasets.Value("int64"), "row_key": datasets.Value("float64")}
     features |= {"image": datasets.Image(decode=False)}
@@ -80,21 +78,19 @@ def labelled_rows(
     return rows, num_decisions, notices
 
 
+def _decisions(review: Review, source: Source) -> dict[tuple[int, str], dict[str, Any]]:
+    """The decisions by row and task."""
+    if source.catalogue.digest() != review.digest:
+        problem = f"Got {source.catalogue.path}, but the decisions in {review.path} are about another version of it"
+        raise ValueError(f"{problem}. Give the file with suggestions that was reviewed.")
+    return {(decision["row"], decision["task"]): decision for decision in review.decisions()}
+
+
 def _key(row: Row, source: Source) -> float:
     names = (*((source.image_column,) if source.image_column else ()), *source.text_columns)
     cells = "\0".join(row.cells.get(name) or "" for name in names)
     digest = hashlib.blake2b(cells.encode("utf-8", "surrogateescape"), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48
-
-
-def _image_cell(image: Any) -> dict[str, Any] | None:
-    """A painting's picture, a path or a file, as `datasets` keeps it."""
-    if image is None:
-        return None
-    if isinstance(image, str):
-        return {"path": image, "bytes": None}
-    image.seek(0)
-    return {"path": None, "bytes": image.read()}
 
 
 def tasks_with_new_labels(
@@ -105,8 +101,8 @@ def tasks_with_new_labels(
     for task in tasks:
         labels = list(task["labels"])
         if task.get("kind", "categorical") == "categorical":
-            cells = [cell for cell in rows[task["name"]] if cell is not None]
-            new = sorted(cell for cell in {*cells} - {*labels} if cells.count(cell) >= least)
+            counts = Counter(cell for cell in rows[task["name"]] if cell is not None)
+            new = sorted(cell for cell, count in counts.items() if count >= least and cell not in labels)
             place = len(labels) - (labels[-1:] == ["UNK"])
             labels[place:place] = new
         found.append({**task, "labels": labels})
@@ -128,11 +124,7 @@ def with_known_labels(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]]
 
 def export_decisions(review: Review, source: Source, output: Path) -> int:
     """Write the catalogue with what was decided, and what that changes as `OUTPUT.changes.csv`; how many decisions."""
-    catalogue = source.catalogue
-    if catalogue.digest() != review.digest:
-        raise ValueError(f"{catalogue.path} has changed since the review began. Put back what it was.")
-    decisions = {(decision["row"], decision["task"]): decision for decision in review.decisions()}
-    changes = []
+    catalogue, decisions, changes = source.catalogue, _decisions(review, source), list[list[Any]]()
 
     def additions() -> Iterator[Addition]:
         for number, row in enumerate(source.rows()):

@@ -263,7 +263,7 @@ def estimated_accuracy(confidences: Any, is_right: Any, remaining: Sequence[floa
     generator = np.random.default_rng(0)
     for number in np.unique(rest):
         belief = float(np.clip(np.mean(np.asarray(remaining)[rest == number]), 0.01, 0.99))
-        right = np.asarray(is_right, dtype=float)[known == number] if len(confidences) else np.zeros(0)
+        right = np.asarray(is_right, dtype=float)[known == number]
         shape = (2 * belief + right.sum(), 2 * (1 - belief) + len(right) - right.sum())
         draws += generator.beta(*shape, size=len(draws)) * np.mean(rest == number)
     low, high = np.quantile(draws, [0.025, 0.975])

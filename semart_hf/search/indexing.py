@@ -96,10 +96,14 @@ def index_catalogue(
         with tqdm(total=int(is_missing.sum()), unit="row", disable=not is_first) as bar:
             for part in _parts(source, is_missing, state):
                 answers = answer_rows([row for _, row in part], embed, source)
-                rows = [(*one, answer) for one, answer in zip(part, answers, strict=True)]
-                failed += [f"row {number}: {answer.problem}" for number, _, answer in rows if not answer.predictions]
-                if good := [row for row in rows if row[2].predictions]:
-                    table.add(_rows_table(good, keys, about, source))
+                rows = []
+                for (number, row), answer in zip(part, answers, strict=True):
+                    if answer.predictions:
+                        rows.append(_stored_row(keys[number], number, row, answer, about, source))
+                    else:
+                        failed.append(f"row {number}: {answer.problem}")
+                if rows:
+                    table.add(pa.Table.from_pylist(rows, schema=table.schema))
                 bar.update(len(part) * state.num_processes)
         num_failed, problems = sum(gather_object([len(failed)])), gather_object(failed[:NUM_PROBLEMS])[:NUM_PROBLEMS]
         num_kept = int((~is_missing).sum())
@@ -181,29 +185,21 @@ def _parts(source: Source, is_missing: npt.NDArray[np.bool_], state: Any) -> Ite
         yield list(part)
 
 
-def _rows_table(
-    rows: Sequence[tuple[int, Row, Answer]], keys: Keys, about: Mapping[str, Any], source: Source
-) -> pa.Table:
-    """Embedded rows as the index keeps them."""
-    table: dict[str, list[Any]] = {"key": [], "row": [], "problem": []}
-    for number, _, answer in rows:
-        key = keys[number].decode()
-        # What could not be fetched today is another row tomorrow, and is tried again.
-        table["key"].append(key[:-1] + "!" if answer.problem and source.fetch is not None else key)
-        table["row"].append(number)
-        table["problem"].append(answer.problem)
-    found: list[Any] = [answer.predictions for _, _, answer in rows]
-    table["thumbnail"] = [one["thumbnail"] for one in found]
+def _stored_row(key: bytes, number: int, row: Row, answer: Answer, about: Mapping[str, Any], source: Source) -> Any:
+    """An embedded row as the index keeps it."""
+    found: Any = answer.predictions
+    # What could not be fetched today is another row tomorrow, and is tried again.
+    name = key[:-1] + b"!" if answer.problem and source.fetch is not None else key
+    stored = {"key": name.decode(), "row": number, "problem": answer.problem}
+    stored |= {"vector": found["vector"], "thumbnail": found["thumbnail"]}
     for place, column in enumerate(about["columns"]):
-        table[f"cell_{place}"] = [readable(row.cells.get(column) or "") or None for _, row, _ in rows]
+        stored[f"cell_{place}"] = readable(row.cells.get(column) or "") or None
     for place, (task, kind) in enumerate(about["tasks"]):
-        ranked = [one["answer"][task] for one in found]
-        labels = [[one["label"] for one in answer] for answer in ranked]
-        table[f"label_{place}"] = [(names or None) if kind == "labels" else names[0] for names in labels]
-        table[f"confidence_{place}"] = [answer[0]["score"] if answer else None for answer in ranked]
-    vectors = np.stack([one["vector"] for one in found])
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])
-    return pa.table({**table, "vector": column})
+        ranked = found["answer"][task]
+        labels = [one["label"] for one in ranked]
+        stored[f"label_{place}"] = (labels or None) if kind == "labels" else labels[0]
+        stored[f"confidence_{place}"] = ranked[0]["score"] if ranked else None
+    return stored
 
 
 def _finish(address: str, keys: Keys, searched: int | None) -> dict[str, Any]:

@@ -110,13 +110,12 @@ def map_content(index: SearchIndex) -> dict[str, Any]:
     cells = {name: f"cell_{place}" for place, name in enumerate(index.about["columns"])}
     named = {name.casefold(): cell for name, cell in cells.items()}
     title = named.get("title") or named.get("name") or named.get((index.about["image_column"] or "").casefold())
-    tasks = [task for task, _ in index.about["tasks"]]
-    labels = [f"label_{place}" for place in range(len(tasks))]
-    own = [cells[index.own_columns[task]] if task in index.own_columns else None for task in tasks]
+    labels = [f"label_{place}" for place in range(len(index.tasks))]
+    own = [cells[index.own_columns[task]] if task in index.own_columns else None for task in index.tasks]
     table = index.sample(MOST_POINTS, ["vector", *labels, *filter(None, [*own, title])])
     points = np.round(two_dimensions(vectors_of(table["vector"])), 4)
     shown = []
-    for task, label, column in zip(tasks, labels, own, strict=True):
+    for task, label, column in zip(index.tasks, labels, own, strict=True):
         known = table[column].to_pylist() if column else [None] * len(table)
         answers = [" | ".join(one) if isinstance(one, list) else one for one in table[label].to_pylist()]
         colours = [cell or answer or "–" for cell, answer in zip(known, answers, strict=True)]
@@ -155,14 +154,13 @@ class SearchPage:
     def __init__(self, address: str, classify: Any, name: str) -> None:
         self.index, self.classify, self._map = SearchIndex(address), classify, ""
         check_weights(self.index.about, self.index.address, name, digest_of_weights(classify.model))
-        self.tasks = [task for task, _ in self.index.about["tasks"]]
 
     def search(
         self, text: str | None, picture: str | None, where: str | None, row: int | None, *chosen: Sequence[str]
     ) -> list[Any]:
         """Message, wall of pictures and row numbers for words, a picture, both, or a row to be like."""
         try:
-            by_labels = label_filter(self.index, dict(zip(self.tasks, chosen, strict=True)))
+            by_labels = label_filter(self.index, dict(zip(self.index.tasks, chosen, strict=True)))
             filters = [part for part in (where or "", by_labels) if part.strip()]
             for part in filters:  # each is whole by itself
                 parse_filter(part, self.index.fields)
@@ -245,7 +243,7 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
         with gradio.Row():
             chosen = [
                 gradio.Dropdown(page.classify.model.config.labels(task), label=task.capitalize(), multiselect=True)
-                for task in page.tasks
+                for task in page.index.tasks
             ]
         with gradio.Row():
             picture = gradio.File(label="Picture", type="filepath", height=140, elem_id="query-picture")
@@ -270,7 +268,7 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
 
     def on_map(value: str) -> list[Any]:
         number = int(value.split()[0])
-        like_it = page.search(None, None, None, number, *([] for _ in page.tasks))
+        like_it = page.search(None, None, None, number, *([] for _ in page.index.tasks))
         return [*like_it, *selected(number), gradio.Tabs(selected="search")]
 
     def on_open(number: int) -> list[Any]:

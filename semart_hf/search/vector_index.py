@@ -60,9 +60,9 @@ class SearchIndex:
         self._columns = [name for name in self._table.schema.names if name not in ("key", "vector", "thumbnail")]
         columns = self.about["columns"]
         named = {name.casefold(): name for name in reversed(columns)} | {name: name for name in columns}
-        tasks = [task for task, _ in self.about["tasks"]]
+        self.tasks = [task for task, _ in self.about["tasks"]]
         #: The catalogue's column of each task that has one: of its name, or else of its name in other case.
-        self.own_columns = {task: own for task in tasks if (own := named.get(task, named.get(task.casefold())))}
+        self.own_columns = {task: own for task in self.tasks if (own := named.get(task, named.get(task.casefold())))}
         #: What filters may name. A task's own name is what is suggested where no column is called so.
         self.fields = {name: Field(f"cell_{place}") for place, name in enumerate(columns)}
         for place, (task, kind) in enumerate(self.about["tasks"]):
