@@ -236,12 +236,7 @@ def _sea(sheet: Sheet, horizon: float) -> None:
 
 
 COMPOSITIONS = {
-    "religious": paint_religious,
-    "portrait": paint_portrait,
-    "landscape": paint_landscape,
-    "mythological": paint_mythological,
-    "genre": paint_genre,
-    "still-life": paint_still_life,
-    "interior": paint_interior,
-    "historical": paint_historical,
+    **{"religious": paint_religious, "portrait": paint_portrait, "landscape": paint_landscape},
+    **{"mythological": paint_mythological, "genre": paint_genre, "still-life": paint_still_life},
+    **{"interior": paint_interior, "historical": paint_historical},
 }
