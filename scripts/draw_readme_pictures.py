@@ -24,7 +24,7 @@ from transformers import pipeline
 
 from semart_hf.cli import compare, predict, prepare
 from semart_hf.data.loading import load_paintings
-from semart_hf.documents.evaluation_report import overlay_png, write_explanations
+from semart_hf.documents.evaluation_report import explanation_page, overlay_png
 from semart_hf.evaluation.explanations import explain
 
 DEMO, PICTURES = Path("outputs/demo"), Path("docs/pictures")
@@ -40,7 +40,8 @@ def main() -> None:
     draw_example(classify, painting)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_explanations(folder / "explain.html", classify, [("A painting of the miniature", painting)])
+        page = explanation_page(classify, [("A painting of the miniature", painting)])
+        (folder / "explain.html").write_text(page, encoding="utf-8")
         prepare.main(["--release", str(DEMO / "release"), "--output_dir", str(folder / "prepared")])
         # A trial of two small towers: it shows the page, not which tower is better.
         trial = ["--data", str(DEMO / "release"), "--towers", "test_resnet", "test_vit", "--num_train_epochs", "2"]

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from html import escape
 from itertools import islice
@@ -163,12 +162,9 @@ class Page:
 
     def explanation(self, painting: dict[str, Any]) -> str:
         """A frame with the explanation page of one painting."""
-        from semart_hf.documents.evaluation_report import write_explanations
+        from semart_hf.documents.evaluation_report import explanation_page
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "explanation.html")
-            write_explanations(path, self.classifier, [("This painting", painting)])
-            return FRAME.format(escape(path.read_text(encoding="utf-8")))
+        return FRAME.format(escape(explanation_page(self.classifier, [("This painting", painting)])))
 
 
 def refusal(error: Exception, picture: str | None) -> str:

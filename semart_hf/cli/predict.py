@@ -93,10 +93,9 @@ def main(arguments: list[str] | None = None) -> None:
     if len(errors) == len(paintings):
         raise ValueError(f"None of {len(errors)} paintings was answered; see each error{where or ' above'}.")
     if options.explain is not None:
-        from semart_hf.documents.evaluation_report import write_explanations
+        from semart_hf.documents.evaluation_report import explanation_page
 
-        shown = [(name_of(one), {"image": one["image"], "text": one["text"]}) for one in readable]
-        write_explanations(options.explain, classify, shown)
+        write_text(options.explain, explanation_page(classify, [(name_of(one), one) for one in readable]))
         print(f"Explained in {options.explain}")
     if where or errors:
         print(f"{len(paintings) - len(errors)} of {len(paintings)} paintings answered{where}, {len(errors)} failed")

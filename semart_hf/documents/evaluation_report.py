@@ -182,10 +182,8 @@ def explain_examples(
     return examples
 
 
-def write_explanations(
-    path: Path, pipeline: ArtClassificationPipeline, paintings: Sequence[tuple[str, Mapping[str, Any]]]
-) -> None:
-    """Write a page that explains every task's answer about paintings, given by name and `{"image", "text"}`."""
+def explanation_page(pipeline: ArtClassificationPipeline, paintings: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """A page that explains every task's answer about paintings, given by name and `{"image", "text"}`."""
     model, entries = pipeline.model, list[dict[str, Any]]()
     several = [task["name"] for task in model.config.tasks if is_multi_label(task)]
     for key, (name, painting) in enumerate(paintings):
@@ -203,8 +201,7 @@ def write_explanations(
         else:
             entries.append({"name": name, "error": "", "shown": shown_explanation(key, found)})
     notice = getattr(model.config, "training_notice", None)
-    page = render_page("explanations.html", title="Why these answers", legend=LEGEND, notice=notice, entries=entries)
-    write_text(path, page)
+    return render_page("explanations.html", title="Why these answers", legend=LEGEND, notice=notice, entries=entries)
 
 
 def shown_explanation(key: int, explanations: Sequence[Explanation], heading: str = "") -> dict[str, Any]:

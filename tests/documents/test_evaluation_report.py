@@ -10,10 +10,10 @@ from semart_hf.documents import charts, evaluation_report
 from semart_hf.documents.evaluation_report import (
     choose_paintings,
     explain_examples,
+    explanation_page,
     overlay_png,
     shown_explanation,
     write_evaluation_report,
-    write_explanations,
 )
 from semart_hf.documents.page import render_page
 from semart_hf.documents.table import signed
@@ -139,11 +139,10 @@ def test_a_painting_is_embedded_once_at_its_own_proportions(paintings):
     Page(html)
 
 
-def test_explanations_of_a_broken_picture_cost_the_others_nothing(tiny_model, tiny_processor, paintings, tmp_path):
+def test_explanations_of_a_broken_picture_cost_the_others_nothing(tiny_model, tiny_processor, paintings):
     classify = ArtClassificationPipeline(model=tiny_model, processor=tiny_processor, device="cpu", precision="fp32")
     good = {"image": paintings[0]["image"], "text": "a view of delft"}
-    write_explanations(tmp_path / "why.html", classify, [("<bad>", {"image": b"none"}), ("good", good)])
-    page = Page((tmp_path / "why.html").read_text(encoding="utf-8"))
+    page = Page(explanation_page(classify, [("<bad>", {"image": b"none"}), ("good", good)]))
     assert "<bad>" in page.text
     with pytest.raises(PictureError) as error:
         load_picture(b"none")

@@ -10,7 +10,7 @@ from PIL import Image
 from rounding import rounding
 from transformers import DistilBertConfig
 
-from semart_hf.documents.evaluation_report import write_explanations
+from semart_hf.documents.evaluation_report import explanation_page
 from semart_hf.evaluation.explanations import explain, integrated_gradients, log_odds_of, seen_part
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
@@ -191,7 +191,7 @@ def test_a_model_in_training_mode_is_explained_in_evaluation_mode_and_keeps_it(t
     assert found.text_total == pytest.approx(expected.text_total, abs=1e-3)
 
 
-def test_of_several_labels_each_is_explained_by_its_own_odds(tiny_model, tiny_processor, tmp_path):
+def test_of_several_labels_each_is_explained_by_its_own_odds(tiny_model, tiny_processor):
     model = copy.deepcopy(tiny_model)
     types = {"name": "type", "labels": ["portrait", "landscape", "UNK"], "kind": "multi_label"}
     model.config.set_tasks([types, *model.config.tasks[1:]])
@@ -211,7 +211,6 @@ def test_of_several_labels_each_is_explained_by_its_own_odds(tiny_model, tiny_pr
         explain(model, tiny_processor, task="type", label="seascape", text=TEXT)
     pipeline = ArtClassificationPipeline(model=model, processor=tiny_processor, device="cpu")
     answer = pipeline({"image": picture, "text": TEXT}, tasks="type")["type"]
-    write_explanations(tmp_path / "why.html", pipeline, [("one", {"image": picture, "text": TEXT})])
-    page = (tmp_path / "why.html").read_text(encoding="utf-8")
+    page = explanation_page(pipeline, [("one", {"image": picture, "text": TEXT})])
     headlines = re.findall(r"<h3>type: (\w+),", page)
     assert headlines == ([one["label"] for one in answer] or headlines[:1])
