@@ -64,7 +64,8 @@ def execute(proof: Any, options: Options, path: Path) -> None:
 
 def kept_runs(common: Run, tasks: Sequence[Run], kept: Run) -> list[Run]:
     """Earlier runs that today's would be equal to, without those that were `about` something else."""
-    about = {task.get("setting"): task.get("about") for task in tasks}
+    # As a file of results has it, in which a number that is a key is a text.
+    about = json.loads(json.dumps({task.get("setting"): task.get("about") for task in tasks}))
     runs = [run for run in kept.get("runs", []) if "about" not in run or run["about"] == about.get(run["setting"])]
     for name, value in json.loads(json.dumps(common)).items():
         # What the data reach follows from their sizes and the program that paints them, whose name may change.

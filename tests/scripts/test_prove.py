@@ -192,6 +192,8 @@ def test_what_others_trained_is_kept_where_one_dies_and_what_was_about_something
         next(found)
     assert runner.kept_runs({}, [{"setting": "plain"}], {"runs": [run]}) == [run]
     assert runner.kept_runs({}, [{"setting": "plain", "about": 1}], {"runs": [run | {"about": 2}]}) == []
+    numbered = run | {"about": {"200": 0}}
+    assert runner.kept_runs({}, [{"setting": "plain", "about": {200: 0}}], {"runs": [numbered]}) == [numbered]
 
 
 def test_every_technique_changes_the_best_recipe_and_the_plain_one_has_none():
