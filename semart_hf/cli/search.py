@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
         vector, notices = query_vector(classify, options.text, options.image)
         for notice in [*notices, *filter(None, [model.config.training_notice])]:
             print(notice, file=sys.stderr)
-    settings = {"where": options.where, "exact": options.exact, "without": options.like, "top_k": options.top_k}
+    settings = {name: getattr(options, name) for name in ("top_k", "where", "exact", "like")}
     hits = index.search(vector, **settings)
     if not hits:
         raise ValueError("No painting passes the filter. Ask for more with another --where.")

@@ -22,6 +22,7 @@ from semart_hf.files import atomic_file, update_digest
 
 Cell = str | float | None
 _PIECE_ROWS = 1024
+_TEXTS = (pa.string(), pa.large_string())
 # A byte that is no UTF-8 is read, and written as it was.
 _EVERY_BYTE: Any = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 # Named with their order, by their mark: `utf-16` alone would write this machine's. UTF-32's mark begins with UTF-16's.
@@ -238,7 +239,7 @@ class _ParquetFile(Catalogue):
         self.columns = list(pq.read_schema(path).names)
 
     def holds_text(self, column: str) -> bool:
-        return column in self.columns and _is_text(pq.read_schema(self.path).field(column).type)
+        return column in self.columns and pq.read_schema(self.path).field(column).type in _TEXTS
 
     def rows(self) -> Iterator[Row]:
         for batch in pq.ParquetFile(self.path).iter_batches(_PIECE_ROWS):
@@ -258,7 +259,7 @@ class _ParquetFile(Catalogue):
                 for name in {name for addition in some for name in addition.filled}:
                     place = self.columns.index(name)
                     kind = columns[place].type
-                    if not _is_text(kind):
+                    if kind not in _TEXTS:
                         raise ValueError(
                             f"Got the column {name!r} of {kind}, but suggestions are text. Leave --fill out."
                         )
@@ -268,10 +269,6 @@ class _ParquetFile(Catalogue):
                 for values, item in zip(new, added, strict=True):
                     columns.append(pa.array([value if value != "" else None for value in values], item.type))
                 writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 class _Workbook(Catalogue):

@@ -18,6 +18,7 @@ from .sources import Source, joined, split_labels
 NUM_CHOICES, MOST_OFFERED = 5, 1000  # labels on buttons; in the field below, where others are written
 #: Pixels of the longer side of the picture that is sent to the browser.
 PREVIEW_SIZE = 1024
+Explain = Callable[[dict[str, Any]], str]
 #: Keys do what the buttons do, unless somebody is writing.
 KEYS = """<script>
 let asked, since;
@@ -59,13 +60,7 @@ class ReviewPage:
     are those that the model knows, by task; `explain` gives HTML about a painting `{"image", "text"}`.
     """
 
-    def __init__(
-        self,
-        review: Review,
-        source: Source,
-        labels: Mapping[str, list[str]],
-        explain: Callable[[dict[str, Any]], str],
-    ) -> None:
+    def __init__(self, review: Review, source: Source, labels: Mapping[str, list[str]], explain: Explain) -> None:
         self.review, self.source, self.labels, self._explain = review, source, labels, explain
         self._progress, self._counted_again = "", 0.0
 

@@ -41,9 +41,7 @@ STYLE = """
 
 def hit_json(hit: Hit) -> dict[str, Any]:
     """A hit as JSON: row, score, cells, and by task what is suggested."""
-    suggested = {
-        task: {"labels": [*labels], "confidence": confidence} for task, (labels, confidence) in hit.labels.items()
-    }
+    suggested = {task: {"labels": [*labels], "confidence": score} for task, (labels, score) in hit.labels.items()}
     problem = {"problem": hit.problem} if hit.problem else {}
     return {"row": hit.row, "score": round(hit.score, 6), "cells": dict(hit.cells), "suggested": suggested, **problem}
 
@@ -166,7 +164,7 @@ class SearchPage:
                 parse_filter(part, self.index.fields)
             vector, notices = self._vector(text, picture, row)
             condition = " and ".join(f"({part})" for part in filters) or None
-            hits = self.index.search(vector, top_k=WALL_SIZE, where=condition, without=row)
+            hits = self.index.search(vector, top_k=WALL_SIZE, where=condition, like=row)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             message = str(error)
             return [notice(message.replace(picture, Path(picture).name) if picture else message), [], []]
@@ -214,7 +212,7 @@ class SearchPage:
             except (binascii.Error, TypeError, ValueError) as error:
                 raise ValueError("Got an image that is no base64. Give the content of a picture's file.") from error
         vector, _ = self._vector(text, image, row)
-        hits = self.index.search(vector, top_k=10 if top_k is None else top_k, where=where, without=row)
+        hits = self.index.search(vector, top_k=10 if top_k is None else top_k, where=where, like=row)
         return [hit_json(hit) for hit in hits]
 
     def thumbnail(self, row: int) -> str:

@@ -82,19 +82,19 @@ class SearchIndex:
         top_k: int = 10,
         where: str | None = None,
         exact: bool = False,
-        without: int | None = None,
+        like: int | None = None,
     ) -> list[Hit]:
         """At most `top_k` paintings nearest to a vector `(dimension,)` of unit length, the nearest first.
 
-        They pass the filter `where`, see `parse_filter`, and are not the row `without`, which they are to be like;
-        `exact` leaves the approximate index out.
+        They pass the filter `where`, see `parse_filter`. The row that they are to be `like` is not among them; `exact`
+        leaves the approximate index out.
         """
         if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= 10_000:
             raise ValueError(f"top_k is {top_k!r}. Allowed are whole numbers from 1 to 10,000. Give one of these.")
         if not isinstance(where, str | None):
             raise ValueError(f"Got the filter {where!r}. Allowed is a text. Give one.")
         condition = parse_filter(where, self.fields) if where and where.strip() else None
-        wanted, recall = top_k + (without is not None), self.about["recall"]
+        wanted, recall = top_k + (like is not None), self.about["recall"]
         with damage_explained(self.address):
             if condition is not None and recall and self._table.count_rows(condition) <= EXACT_MATCHES:
                 columns = [*self._columns, "vector"]
@@ -107,7 +107,7 @@ class SearchIndex:
                 probes = None if exact or not recall else recall["probes"]
                 rows = nearest(self._table, vector, wanted, self._columns, condition, probes)
                 hits = [self._hit(row, row["_distance"]) for row in rows]
-        return [hit for hit in hits if hit.row != without][:top_k]
+        return [hit for hit in hits if hit.row != like][:top_k]
 
     def hits(self, rows: Sequence[int]) -> list[Hit]:
         """The paintings of these row numbers that are in the index, in no order, with the score 1."""
@@ -190,8 +190,8 @@ def damage_explained(address: str) -> Iterator[None]:
 
 def write_about(database: Any, about: Mapping[str, Any]) -> None:
     """Let an index say this of itself from now on."""
-    mode = "overwrite" if _ABOUT in table_names(database) else "create"
-    database.create_table(_ABOUT, pa.table({"about": [json.dumps(about, allow_nan=False)]}), mode=mode)
+    content = pa.table({"about": [json.dumps(about, allow_nan=False)]})
+    database.create_table(_ABOUT, content, mode="overwrite")
 
 
 def table_names(database: Any) -> list[str]:
