@@ -146,7 +146,7 @@ def finish(trainer: Any, splits: Any, data: str, spent: Any, plan: Any, *, start
     from semart_hf.documents.charts import draw_curves
     from semart_hf.evaluation.calibration import with_thresholds
     from semart_hf.evaluation.predictions import predict_dataset
-    from semart_hf.evaluation.results import ceilings_of, describe_environment, evaluate_model
+    from semart_hf.evaluation.results import ceilings_of, evaluate_model
     from semart_hf.files import write_json
     from semart_hf.model.configuration_semart import is_multi_label
     from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -172,7 +172,6 @@ def finish(trainer: Any, splits: Any, data: str, spent: Any, plan: Any, *, start
     options: dict[str, Any] = {"ceilings": ceilings_of(data), "batch_size": trainer.args.per_device_eval_batch_size}
     scores = evaluate_model(model, processor, splits[split], show_progress=True, **options)
     about: dict[str, Any] = {"model": str(plan.output_dir), "data": data, "split": split}
-    about["environment"] = describe_environment()
     if start:
         about["comparison_with_start"] = compare_with_start(model, processor, start, splits[split], trainer.args)
     write_json(folder / RESULTS, {**about, "training": training, **scores})

@@ -40,7 +40,7 @@ class TowerRun:
     config: Mapping[str, Any]
     results: Mapping[str, Any]  # results.json of its evaluation
     training: Mapping[str, Any]  # of its training
-    cost: Mapping[str, Any]  # what `measure_cost` returns
+    cost: Mapping[str, Any]  # what evaluation/cost.py has written
     outcomes: Outcomes
 
 

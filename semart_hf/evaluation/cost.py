@@ -27,27 +27,6 @@ BATCH_SIZES = (1, 4, 16, 64)
 SECONDS_PER_BATCH_SIZE = 1.0
 
 
-def measure_cost(folder: Path, paintings: Dataset, *, device: str | None = None) -> dict[str, Any]:
-    """Parameters, operations, speed, memory and size of a finished model, on `device` or the first GPU."""
-    model = AutoModel.from_pretrained(folder, trust_remote_code=False)
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    collator = ArtCollator(AutoProcessor.from_pretrained(folder, trust_remote_code=False), model.config.tasks)
-    examples = complete_paintings(paintings, max(BATCH_SIZES))
-
-    def batch_of(size: int) -> Batch:
-        batch = collator(list(islice(cycle(examples), size)))
-        return {name: value.to(model.device) for name, value in batch.items() if name != "labels"}
-
-    return {
-        **measure_inference(model, batch_of),  # first, so that the peak is that of inference
-        **count_flops(model, batch_of(8)),
-        "parameters": model.num_parameters(),
-        "trained_parameters": model.num_parameters(only_trainable=True),
-        "weights_bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
-        "environment": describe_environment(),
-    }
-
-
 def complete_paintings(paintings: Dataset, count: int) -> list[dict[str, Any]]:
     """The first rows with picture and text, at most so many; the first rows of all where none has both."""
     paintings = undecoded(paintings)
@@ -94,9 +73,9 @@ def measure_inference(model: torch.nn.Module, batch_of: Callable[[int], Batch]) 
 def forward_seconds(model: torch.nn.Module, batch: Batch) -> float:
     """Seconds of a forward pass: the median within `SECONDS_PER_BATCH_SIZE`."""
 
+    @torch.inference_mode()
     def forward() -> None:
-        with torch.inference_mode():
-            run_model(model, batch)
+        run_model(model, batch)
 
     timer = Timer("forward()", globals={"forward": forward}, num_threads=torch.get_num_threads())
     return timer.blocked_autorange(min_run_time=SECONDS_PER_BATCH_SIZE).median
@@ -121,7 +100,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure one model and write the figures as JSON."""
+    """Write parameters, operations, speed, memory and size of a finished model as JSON."""
     parser = argparse.ArgumentParser(prog="python -m semart_hf.evaluation.cost", description=__doc__)
     parser.add_argument("--model", required=True, type=Path, help="folder of a trained model")
     parser.add_argument("--data", required=True, help="paintings to run it on")
@@ -129,9 +108,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="JSON file")
     parser.add_argument("--device", help="cpu, cuda, … (default: the GPU where there is one)")
     options = parser.parse_args(arguments)
-    tasks = AutoModel.from_pretrained(options.model, trust_remote_code=False).config.tasks
-    paintings = load_split(options.model, options.data, options.split, tasks, common_labels=True)
-    write_json(options.output, measure_cost(options.model, paintings, device=options.device))
+    model = AutoModel.from_pretrained(options.model, trust_remote_code=False)
+    model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    collator = ArtCollator(AutoProcessor.from_pretrained(options.model, trust_remote_code=False), model.config.tasks)
+    paintings = load_split(options.model, options.data, options.split, model.config.tasks, common_labels=True)
+    examples = complete_paintings(paintings, max(BATCH_SIZES))
+
+    def batch_of(size: int) -> Batch:
+        batch = collator(list(islice(cycle(examples), size)))
+        return {name: value.to(model.device) for name, value in batch.items() if name != "labels"}
+
+    cost = {
+        **measure_inference(model, batch_of),  # first, so that the peak is that of inference
+        **count_flops(model, batch_of(8)),
+        "parameters": model.num_parameters(),
+        "trained_parameters": model.num_parameters(only_trainable=True),
+        "weights_bytes": sum(path.stat().st_size for path in options.model.glob("*.safetensors")),
+        "environment": describe_environment(),
+    }
+    write_json(options.output, cost)
 
 
 if __name__ == "__main__":

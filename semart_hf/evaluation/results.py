@@ -56,7 +56,7 @@ def evaluate_model(
     ceilings: Mapping[str, Mapping[str, float]] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """The measured part of results.json: `num_rows`, `seconds` and scores, by modality too; see `predict_batches`."""
+    """The measured part of results.json: rows, seconds, machine, scores, by modality too; see `predict_batches`."""
     start = time.perf_counter()
     outcomes = collect_outcomes(model, processor, dataset, **options)
     return summarize(outcomes, ceilings=ceilings, seconds=time.perf_counter() - start)
@@ -99,8 +99,6 @@ def write_evaluation(
     measured = summarize(outcomes, ceilings=ceilings, seconds=time.perf_counter() - start)
     results = {
         **about,
-        **{name: measured.pop(name) for name in ("num_rows", "seconds")},
-        "environment": describe_environment(),
         **measured,
         "training_data": config.training_data,
         "thresholds": thresholds(both, fitted_on or about["split"], choosing or both),
@@ -195,6 +193,7 @@ def summarize(
     return {
         "num_rows": outcomes[BOTH].num_rows,
         "seconds": round(seconds, 2),
+        "environment": describe_environment(),
         **{name: both[name] for name in ("tasks", "mean_accuracy", "mean_macro_f1", "exact_match", "intervals")},
         "unreadable_pictures": [
             # A picture's name and not its folder: results are published.
