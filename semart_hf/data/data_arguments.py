@@ -84,16 +84,12 @@ class DataArguments(Augmentation):
     vocab_size: int = described(4000, "Size of a vocabulary that is learned (text: null).")
     image_dropout: float = described(0.0, "Share of training rows shown without their picture.")
     text_dropout: float = described(0.0, "Share of training rows shown without their text.")
-    modality: str = described(
-        "image+text", "What of a painting is shown, also after training.", choices=["image+text", "image", "text"]
-    )
+    modality: str = described("image+text", "What of paintings is shown.", choices=["image+text", "image", "text"])
     max_train_rows: int | None = described(None, "Train on the first rows only, for a trial.")
     cache_frozen_text: str = described(
         "auto", "Compute frozen text once, to disk (3.6 GB); auto: if it pays.", choices=["auto", "true", "false"]
     )
-    text_cache_dtype: str = described(
-        "fp16", "How it is stored: fp32 changes nothing, others take half.", choices=["fp32", "fp16", "bf16"]
-    )
+    text_cache_dtype: str = described("fp16", "fp32: exact; others: half as large.", choices=["fp32", "fp16", "bf16"])
     text_cache_dir: str | None = described(None, "Where; null: in the cache of datasets.")
 
     def __post_init__(self) -> None:

@@ -196,8 +196,7 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
         found = load_paintings(data, text_columns=columns, only=["validation", "test"])
         if not found:
             raise ValueError(
-                f"The data {data} have a train split alone, but what learns from a stream is judged by another. Add "
-                "validation or test, or set streaming: false."
+                f"The data {data} have a train split alone. Add one to be judged by, or set streaming: false."
             )
     else:
         splits.tables = read_rows(data, follow_links=arguments.follow_links) if is_release(data) else None
@@ -205,8 +204,7 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
         found = load_paintings(data, min_label_count=least, text_columns=columns, tables=splits.tables)
         if not len(found.get("train", ())):
             raise ValueError(
-                f"The data {data} have no rows to train on, only {dict(found.num_rows)}. Give a release with "
-                "semart_train.csv, or prepared data with a train split."
+                f"The data {data} have no rows to train on, only {dict(found.num_rows)}. Give data with a train split."
             )
     for name, rows in found.items():
         splits[name] = shown_rows(with_label_columns(rows, origins), arguments.modality)
@@ -243,8 +241,7 @@ def with_prepared_pictures(
         return rows, None
     if arguments.streaming and not arguments.prepare:
         raise ValueError(
-            f"The recipe has streaming: true and prepare: false, but {arguments.data} is a release, and only prepared "
-            "data can be streamed. Set prepare: true, or give prepared data."
+            f"Got streaming: true and prepare: false for the release {arguments.data}. Set prepare: true to stream it."
         )
     size = arguments.prepared_size or prepared_size(image_processor, arguments.crop_scale[0])
     is_whole = arguments.max_train_rows is None  # a trial on a few rows shall not wait for all of them

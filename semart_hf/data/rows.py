@@ -52,8 +52,7 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
             rows = datasets.Dataset.from_pandas(rows, preserve_index=False)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise TypeError(
-                f"Got a DataFrame with a column of mixed types ({error}). A column is of one type. Correct it, e.g. "
-                "with frame[column].astype('string')."
+                f"Got a DataFrame with a column of mixed types ({error}). Use e.g. frame[column].astype('string')."
             ) from error
     is_sized = hasattr(rows, "__len__") and hasattr(rows, "__getitem__")
     if not is_sized or isinstance(rows, str | Mapping):
@@ -205,9 +204,7 @@ def tasks_of(paintings: Any, tasks: Iterable[Any] | None, *, min_label_count: in
                 is_dated = label_years(labels) is not None
                 entry |= {"positions": positions} | ({"unit": "years"} if is_dated and not task.unit else {})
             elif task.unit:
-                raise ValueError(
-                    f"Drop the unit {task.unit!r} of {task.name}: its labels {labels[:5]} are no numbers."
-                )
+                raise ValueError(f"Drop unit {task.unit!r} of {task.name}: its labels {labels[:5]} are no numbers.")
         found.append(entry)
     return found
 

@@ -94,8 +94,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
         if not len(self):
             raise ValueError(
-                f"Got an epoch of {self.epoch_length} rows for {num_processes} processes, but each needs a row. Use "
-                "fewer processes or a larger epoch_length."
+                f"Got an epoch of {self.epoch_length} rows for {num_processes} processes. Raise epoch_length."
             )
 
     def __len__(self) -> int:
@@ -216,10 +215,7 @@ def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:
     """What each of a split's files holds, by its path, in the order of the files."""
     paths = shards_at(url, [split]).get(split)
     if not paths:
-        raise ValueError(
-            f"Got {url}, where no data/{split}-*.parquet is, but rows are streamed from a prepared folder. Prepare "
-            "the data, or choose another split."
-        )
+        raise ValueError(f"Got {url}, where no data/{split}-*.parquet is. Prepare the data, or choose another split.")
     file_system, _ = fsspec.core.url_to_fs(url)
 
     def read_footer(path: str) -> pq.FileMetaData:

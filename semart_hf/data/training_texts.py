@@ -113,8 +113,7 @@ def _opened(path: Path) -> Any:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"The file {path} of the cache of frozen text is damaged ({error}). Allowed are files as they were "
-            "written. Delete it: it is computed again."
+            f"The file {path} of the cache of frozen text is damaged ({error}). Delete it: it is computed again."
         ) from error
 
 
@@ -218,8 +217,7 @@ class FrozenTextWriter:
                 end += length
             if not torch.isfinite(found[start:end]).all():
                 raise ValueError(
-                    f"The frozen text layers gave values that cannot be stored as {self.storage}. Allowed are finite "
-                    "numbers. Set text_cache_dtype: bf16, or cache_frozen_text: false."
+                    f"Frozen text has values that cannot be stored as {self.storage}. Set text_cache_dtype: bf16."
                 )
             bar.update(len(batch))
         return found
@@ -250,8 +248,7 @@ def frozen_text(
         obstacle = every_batch if is_sharded else "none, all text layers learn"
         if data.cache_frozen_text == "true":
             raise ValueError(
-                f"cache_frozen_text is true, but there is no frozen text: {obstacle}. Set cache_frozen_text: auto, "
-                "freeze some layers (trainable_text_layers), or launch with DDP."
+                f"cache_frozen_text is true, but there is no frozen text: {obstacle}. Set cache_frozen_text: auto."
             )
         return None, f"Frozen text: {obstacle}"
     root = Path(data.text_cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "frozen_text")

@@ -148,8 +148,7 @@ def _check_fields(arguments: SemArtTrainingArguments) -> None:
     if any(kind in optimizer for kind in _OWN_GROUPS):
         others = [choice.value for choice in OptimizerNames if not any(kind in choice.value for kind in _OWN_GROUPS)]
         raise ValueError(
-            f"optim is {optimizer!r}, which makes parameter groups of its own, but here each part of the model has a "
-            f"learning rate of its own. Choose among {others}."
+            f"optim is {optimizer!r}, which makes parameter groups of its own, as is done here. Choose among {others}."
         )
     check_values(arguments)
     has_no_epoch = arguments.num_train_epochs <= 0 and arguments.head_init == "random"
@@ -162,8 +161,7 @@ def _check_fields(arguments: SemArtTrainingArguments) -> None:
     is_compared = arguments.load_best_model_at_end or patience is not None
     if arguments.prediction_loss_only and is_compared and metric.removeprefix("eval_") != "loss":
         raise ValueError(
-            f"prediction_loss_only is true, but checkpoints are compared by {metric}, which needs the predictions. "
-            "Set metric_for_best_model: loss, or leave prediction_loss_only out."
+            f"prediction_loss_only is true, but checkpoints are compared by {metric}. Set metric_for_best_model: loss."
         )
     if arguments.eval_strategy == IntervalStrategy.NO and (arguments.do_eval or patience is not None):
         asked = "do_eval is true" if arguments.do_eval else f"early_stopping_patience is {patience}"

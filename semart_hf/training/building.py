@@ -121,8 +121,7 @@ def _start_from(
     if arguments.image_size not in (None, side):
         if cfg.get("fixed_input_size"):
             raise ValueError(
-                f"image_size is {arguments.image_size}, but {source} has a tower of {side} pixels, whose positions do "
-                "not move. Leave image_size out, or start from the towers."
+                f"image_size is {arguments.image_size}, but the tower of {source} is for {side} alone. Leave it out."
             )
         cfg["input_size"] = [3, arguments.image_size, arguments.image_size]
         processor.image_processor = SemArtImageProcessor.from_timm(cfg)
@@ -157,16 +156,13 @@ def build_model(
         text = DistilBertConfig(**known | (sizes or {}))
     elif sizes:
         raise ValueError(
-            f"text_args is given beside text: {text}, whose sizes are its own. Leave text_args out, or write text: "
-            "null to start a DistilBERT of these sizes from scratch."
+            f"text_args is given beside text: {text}, whose sizes are its own. Leave it out, or write text: null."
         )
     options["pretrained"] = PRETRAINED_CHOICES[arguments.pretrained]
     model = SemArtForArtClassification.from_towers(vision, text, tasks, **options)
     vocab_size = model.config.text_config.vocab_size
     if len(tokenizer) > vocab_size:
-        raise ValueError(
-            f"Got {len(tokenizer)} tokens, but the text tower embeds {vocab_size}. Use its own tokenizer."
-        )
+        raise ValueError(f"Got {len(tokenizer)} tokens, but the text tower embeds {vocab_size}. Use its tokenizer.")
     return model
 
 

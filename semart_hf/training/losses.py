@@ -28,8 +28,7 @@ def loss_parts(loss: str | Mapping[str, str] | None) -> dict[str, set[str]]:
         parts[task] = {part.strip() for part in str(text).split("+")}
         if unknown := sorted(parts[task] - set(LOSS_PARTS)):
             raise ValueError(
-                f"The loss of {task} is {str(text)!r}, where {unknown} are unknown. Join some of {list(LOSS_PARTS)} "
-                "by +, e.g. ordinal+logit_adjusted."
+                f"The loss of {task} is {str(text)!r}, where {unknown} are unknown. Join some of {LOSS_PARTS} by +."
             )
     return parts
 

@@ -251,8 +251,7 @@ def requested_checkpoint(output_dir: Path, resume: str | bool) -> Path:
         if checkpoint is not None:
             return checkpoint
         raise ValueError(
-            f"resume_from_checkpoint is true, but {output_dir} holds no checkpoint that was written to its end. Leave "
-            "it out to begin from the start."
+            f"Leave out resume_from_checkpoint: {output_dir} holds no checkpoint that was written to its end."
         )
     checkpoint = Path(str(resume))
     if not is_whole(checkpoint):

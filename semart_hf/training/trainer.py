@@ -139,9 +139,7 @@ class SemArtTrainer(ResumableTrainer):
         # smoothing is a part of it.
         self.model_accepts_loss_kwargs, self.loss_is_scaled_for_ga, self.label_smoother = True, True, None
         if args.ema_decay and self.is_fsdp_enabled:
-            raise ValueError(
-                "FSDP shards averaged weights, which are not saved. Set ema_decay: 0, or launch with DDP."
-            )
+            raise ValueError("FSDP shards averaged weights, which are not saved. Set ema_decay: 0 or launch with DDP.")
         self._begin_with(self.model)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))

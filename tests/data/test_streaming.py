@@ -102,7 +102,7 @@ def test_a_divided_stream_leaves_the_whole_one_as_it_is_and_what_cannot_be_strea
         stream_of(prepared, split="dev")
     with pytest.raises(ValueError, match=r"Got the column 'style', but the shards have .*Choose among them"):
         list(stream_of(prepared).column("style"))
-    with pytest.raises(ValueError, match=r"epoch of 3 rows for 4 processes, but each needs a row"):
+    with pytest.raises(ValueError, match=r"epoch of 3 rows for 4 processes. Raise epoch_length"):
         stream_of(prepared, epoch_length=3, num_processes=4)
 
 
