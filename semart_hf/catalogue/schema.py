@@ -98,16 +98,16 @@ def _read_task(entry: str | Mapping[str, Any]) -> Task:
     foreign = [field for field, kinds in _KINDS_OF.items() if getattr(task, field) is not None and kind not in kinds]
     field, kinds = (foreign[0], " or ".join(_KINDS_OF[foreign[0]])) if foreign else ("", "")
     is_order = isinstance(order, list) and all(isinstance(label, str) for label in order) and UNKNOWN not in order
-    has_wrong_order = order is not None and (not is_order or not 2 <= len(order) == len({*order}))
-    has_wrong_unit = unit is not None and not unit.isidentifier()
+    wrong_order = order is not None and (not is_order or not 2 <= len(order) == len({*order}))
+    wrong_unit = unit is not None and not unit.isidentifier()
     example = f"{{name: style, column: {name!r}}}"
     faults = [
         (not name.isidentifier(), f"the task name {name!r}. Allowed are letters, digits and _. Write e.g. {example}."),
         (rule not in (None, *RULES), f"the rule {rule!r} of task {name}. Allowed are {list(RULES)}. Choose one."),
         (kind not in _KINDS, f"the kind {kind!r} of task {name}. Allowed are {list(_KINDS)}. Choose one."),
         (foreign, f"{field} for the task {name} of the kind {kind}. It goes with {kinds}. Leave it out, or set that."),
-        (has_wrong_order, f"the order {order!r} of {name}. Allowed are 2 labels or more, each once, no {UNKNOWN}."),
-        (has_wrong_unit, f"the unit {unit!r} of task {name}. Allowed is one word. Write e.g. unit: cm."),
+        (wrong_order, f"the order {order!r} of {name}. Allowed are 2 or more labels, each once, without {UNKNOWN}."),
+        (wrong_unit, f"the unit {unit!r} of task {name}. Allowed is one word. Write e.g. unit: cm."),
         (task.separator == "", f"an empty separator of task {name}. Allowed is e.g. ';'. Give one or leave it out."),
     ]
     for is_fault, fault in faults:
