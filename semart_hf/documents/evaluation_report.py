@@ -156,21 +156,19 @@ def explain_examples(
     precision: str = "auto",
 ) -> list[dict[str, Any]]:
     """A painting explained for each of the first four tasks, with a headline: right and wrong answers in turn."""
-    examples: list[dict[str, Any]] = []
-    used: set[int] = set()
+    examples: dict[int, dict[str, Any]] = {}
     texts = paintings["text"] if "text" in paintings.column_names else [None] * len(paintings)
     has_text = np.array([bool(text and text.strip()) for text in texts], dtype=bool)
     for at, task in enumerate(outcomes.single()[:4]):
         found = outcomes.task(task)
         order = np.lexsort((-found.confidences, ~has_text, found.correct != (at % 2 == 0)))  # by the last key first
-        left = (row for row in order.tolist() if row not in used and found.is_known[row])
-        if (row := next(left, None)) is None:
+        row = next((row for row in order.tolist() if row not in examples and found.is_known[row]), None)
+        if row is None:
             continue
-        used.add(row)
         painting = undecoded(paintings)[row]
-        given = {"image": painting.get("image"), "text": painting.get("text"), "precision": precision}
+        given = {name: painting.get(name) for name in ("image", "text")}
         try:
-            explanation = explain(model, processor, task=task, **given)
+            explanation = explain(model, processor, task=task, precision=precision, **given)
         except ValueError:  # nothing of it can be read, or it has neither picture nor text
             continue
         truth = found.labels[found.references[row]]
@@ -178,8 +176,8 @@ def explain_examples(
         by = f" by {painting['author']}" if painting.get("author") else ""
         answer = f"{task} {explanation.label}, {explanation.probability:.0%} sure, {verdict}"
         headline = f"{title_of(painting, f'row {row}')}{by}: {answer}"
-        examples.append(shown_explanation(at, [explanation], headline))
-    return examples
+        examples[row] = shown_explanation(at, [explanation], headline)
+    return list(examples.values())
 
 
 def explanation_page(pipeline: ArtClassificationPipeline, paintings: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
