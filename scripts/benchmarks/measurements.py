@@ -32,16 +32,11 @@ OFFICIAL_BYTES = 250_000  # as the official scans that are large; most of SemArt
 SMALL_PICTURES: dict[str, Any] = {"picture_size": (64, 80), "picture_bytes": 2_000, "num_backgrounds": 4_000}
 SMALL_TEXT_TOWER = DistilBertConfig(dim=64, n_layers=2, n_heads=4, hidden_dim=128)
 SMALL_RECIPE = Path(__file__).with_name("small_recipe.yaml")
-FIRST_PREDICTION = """
-from transformers import pipeline
-import semart_hf
-classify = pipeline("art-classification", model={model!r})
-classify({{"image": {picture!r}, "text": "A quiet view of a river."}})
-"""
-VISION_PREDICTION = """
-from transformers import pipeline
-pipeline("image-classification", model={!r})({!r})
-"""
+FIRST_PREDICTION = (
+    "import semart_hf; from transformers import pipeline; "
+    "pipeline('art-classification', model={!r})({{'image': {!r}, 'text': 'A quiet view of a river.'}})"
+)
+VISION_PREDICTION = "from transformers import pipeline; pipeline('image-classification', model={!r})({!r})"
 NOTEBOOK_IMPORTS = "import torch, timm, torchvision, transformers; from transformers import DistilBertModel"
 
 
@@ -191,7 +186,7 @@ def measure_startup(options: argparse.Namespace) -> dict[str, Any]:
         answer = ["-m", "semart_hf.cli.predict", "--model", model, "--input", picture, "--text", "A quiet river."]
         commands |= {
             f"transformers' image-classification ({tower})": ["-c", VISION_PREDICTION.format(vision_model, picture)],
-            f"first prediction ({tower})": ["-c", FIRST_PREDICTION.format(model=model, picture=picture)],
+            f"first prediction ({tower})": ["-c", FIRST_PREDICTION.format(model, picture)],
             f"semart-hf predict ({tower})": answer,
         }
         starts = {name: seconds_of(command) for name, command in commands.items()}

@@ -6,8 +6,7 @@ length; two loader workers; AdamW. The model, what of it learns, the batch and t
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import pandas as pd
 import timm
@@ -147,23 +146,18 @@ def batches(loader: DataLoader) -> Iterator[dict[str, Tensor]]:
         yield from loader
 
 
-def predict(setting: Setting) -> None:
-    paintings = NotebookPaintings(setting, augments=False)
-    classify(setting, paintings, batches(DataLoader(paintings, batch_size=32, num_workers=NUM_WORKERS)))
-
-
-def answer(setting: Setting) -> None:
-    paintings = NotebookPaintings(setting, augments=False)
-    rows = itertools.cycle(range(len(paintings)))
-    classify(setting, paintings, ({name: value[None] for name, value in paintings[row].items()} for row in rows))
-
-
 @torch.no_grad()
-def classify(setting: Setting, paintings: NotebookPaintings, batches: Iterable[dict[str, Tensor]]) -> None:
+def predict(setting: Setting, batch_size: int = 32, num_workers: int = NUM_WORKERS) -> None:
+    paintings = NotebookPaintings(setting, augments=False)
     model = NotebookModel(setting, paintings.num_labels).to(setting.device).eval()
     clock = Clock()
-    for batch in batches:
+    for batch in batches(DataLoader(paintings, batch_size=batch_size, num_workers=num_workers)):
         labels = batch.pop("labels")
         logits = model(**{name: value.to(setting.device) for name, value in batch.items()})
         [task_logits.softmax(1).cpu() for task_logits in logits]
         clock.tick(len(labels))
+
+
+def answer(setting: Setting) -> None:
+    """Predict one painting at a time."""
+    predict(setting, batch_size=1, num_workers=0)
