@@ -127,10 +127,8 @@ class _DelimitedText(Catalogue):
             try:
                 label.encode(self.encoding)
             except UnicodeEncodeError:
-                raise ValueError(
-                    f"Got the label {label!r}, which {self.path} cannot hold: it is written in {self.encoding}. Save "
-                    "the catalogue in UTF-8 and give that."
-                ) from None
+                problem = f"which {self.path} cannot hold: it is written in {self.encoding}"
+                raise ValueError(f"Got the label {label!r}, {problem}. Save that in UTF-8.") from None
 
     def _read(self) -> Any:
         encoding, delimiter = self._given
@@ -260,9 +258,8 @@ class _ParquetFile(Catalogue):
                     place = self.columns.index(name)
                     kind = columns[place].type
                     if kind not in _TEXTS:
-                        raise ValueError(
-                            f"Got the column {name!r} of {kind}, but suggestions are text. Leave --fill out."
-                        )
+                        problem = f"Got the column {name!r} of {kind}, but suggestions are text"
+                        raise ValueError(f"{problem}. Leave --fill out.")
                     pairs = zip(some, columns[place].to_pylist(), strict=True)
                     columns[place] = pa.array([addition.filled.get(name, value) for addition, value in pairs], kind)
                 new = zip(*(addition.added for addition in some), strict=True)
@@ -280,18 +277,16 @@ class _Workbook(Catalogue):
             self._load = lambda: openpyxl.load_workbook(path, keep_vba=path.suffix.lower() == ".xlsm")
             self._book = self._load()
         except Exception as error:  # whatever a damaged archive raises
-            raise ValueError(
-                f"Got {path}, which cannot be read as an Excel workbook: {error}. Save it again."
-            ) from error
+            problem = f"which cannot be read as an Excel workbook: {error}"
+            raise ValueError(f"Got {path}, {problem}. Save it again.") from error
         if sheet is not None and sheet not in self._book.sheetnames:
             raise ValueError(f"Got the sheet {sheet!r}. Allowed are {self._book.sheetnames}. Correct --sheet.")
         self._sheet = self._book.active if sheet is None else self._book[sheet]
         texts = ([as_text(cell) or "" for cell in row] for row in self._sheet.iter_rows(values_only=True))
         self._header_row, names = next((found for found in enumerate(texts, start=1) if any(found[1])), (0, []))
         if not names:
-            raise ValueError(
-                f"Got {path}, whose sheet {self._sheet.title!r} is empty. Its first row names the columns."
-            )
+            sheet = self._sheet.title
+            raise ValueError(f"Got {path}, whose sheet {sheet!r} is empty. Its first row names the columns.")
         while not names[-1]:
             names.pop()
         self.columns = names

@@ -276,10 +276,8 @@ def begin_review(source: Source, tasks: Sequence[str], reading: Mapping[str, Any
     path = catalogue.path.with_name(f"{catalogue.path.name}.decisions.sqlite3")
     given = [task for task in tasks if f"{task}_suggested" in catalogue.columns]
     if not given:
-        raise ValueError(
-            f"Got {catalogue.path}, which has no column like {tasks[0]}_suggested. A review is of what `semart-hf "
-            "predict CATALOGUE --output FILE` writes. Give that file."
-        )
+        advice = "Give what `semart-hf predict CATALOGUE --output FILE` writes"
+        raise ValueError(f"Got {catalogue.path}, which has no column like {tasks[0]}_suggested. {advice}.")
     if taken := [f"{task}_decided" for task in given if f"{task}_decided" in catalogue.columns]:
         raise ValueError(f"Got {catalogue.path}, which has the column {taken[0]!r}: it is an export. Give its source.")
     digest = catalogue.digest()
@@ -291,10 +289,8 @@ def begin_review(source: Source, tasks: Sequence[str], reading: Mapping[str, Any
         raise OSError(f"The decisions cannot be kept in {path}: {error}.") from error
     review = Review(path)
     if review.digest != digest:
-        raise ValueError(
-            f"Got {catalogue.path}, but the decisions in {path} are about another version of it. Give that version, "
-            "or move the decisions away."
-        )
+        problem = f"Got {catalogue.path}, but the decisions in {path} are about another version of it"
+        raise ValueError(f"{problem}. Give that version, or move the decisions away.")
     with review._connected() as connection:
         connection.execute("PRAGMA journal_mode = WAL")  # whoever reads does not wait for who writes
         if reading is not None:
@@ -327,8 +323,8 @@ def _create(path: Path, digest: str, source: Source, tasks: Sequence[str]) -> No
         for turn, place in enumerate(order_by_gain(questions)):
             asked[place][-1] = turn
         connection.executemany("INSERT INTO suggestion VALUES (?, ?, ?, ?, ?, ?, ?, ?)", suggestions)
-        about = {"catalogue": digest, "tasks": json.dumps(tasks)}
-        connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+        about = ("catalogue", digest, "tasks", json.dumps(tasks))
+        connection.execute("INSERT INTO about VALUES (?, ?), (?, ?)", about)
         connection.commit()
         connection.close()
 

@@ -177,10 +177,8 @@ def find_source(
 def _check_mapping(mapping: CatalogueMapping, catalogue: Catalogue) -> None:
     """Raise ValueError for a mapping of several files, or of columns that the catalogue lacks."""
     if mapping.joins:
-        raise ValueError(
-            f"Got a mapping that joins {mapping.joins[0].file} to {catalogue.path}, but suggestions are written into "
-            "one file. Give the file that `semart-hf prepare --mapping` makes of both, or a mapping without joins."
-        )
+        problem = f"{mapping.joins[0].file} to {catalogue.path}, but suggestions are written into one file"
+        raise ValueError(f"Got a mapping that joins {problem}. Give what `semart-hf prepare --mapping` makes of both.")
     needed = {rule.columns for rule in mapping.columns.values() if not rule.is_optional}
     if missing := [columns for columns in needed if not {*columns} & {*catalogue.columns}]:
         has = f"{catalogue.path} has the columns {catalogue.columns}"
@@ -271,10 +269,10 @@ def open_rows(address: str, **reading: str | None) -> Catalogue:
     if path.is_dir() and not any(path.glob("data/*.parquet")):
         return open_pictures(path)
     if not path.exists() and url_of(address) == address:
-        raise ValueError(
-            f"Got the catalogue {address}, which does not exist. Give a CSV, JSON lines, Parquet or Excel file, a "
-            "folder of pictures, or data by its folder or its name on the Hub."
+        kinds = (
+            "a CSV, JSON lines, Parquet or Excel file, a folder of pictures, or data by its folder or name on the Hub"
         )
+        raise ValueError(f"Got the catalogue {address}, which does not exist. Give {kinds}.")
     parts = [
         rows if "split" in rows.column_names else rows.add_column("split", [name] * len(rows))
         for name, rows in load_paintings(address).items()

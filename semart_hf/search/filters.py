@@ -71,18 +71,14 @@ class _Parser:
                 if not self._takes("and", "or"):
                     raise self._wrong(f"and, or, or {'a closing parenthesis' if num_open else 'the end'}")
             if num_open + num_nots > _MOST_DEPTH:
-                raise ValueError(
-                    f"Got a filter with more than {_MOST_DEPTH} parentheses in one another. Write it with fewer."
-                )
+                raise ValueError(f"Got a filter with more than {_MOST_DEPTH} parentheses in one another. Use fewer.")
 
     def _go_on(self) -> None:
         token = next(self.tokens)
         self.kind, self.value, self.place = token.lastgroup or "", token[token.lastgroup or 0], token.start()
         if self.kind == "odd" or "\0" in self.value:
-            raise ValueError(
-                f"Got {self.text[self.place]!r} at character {self.place + 1} of the filter {self.text!r}, which it "
-                f"cannot hold. {_ADVICE}"
-            )
+            where = f"at character {self.place + 1} of the filter {self.text!r}"
+            raise ValueError(f"Got {self.text[self.place]!r} {where}, which it cannot hold. {_ADVICE}")
 
     def _takes(self, *words: str) -> bool:
         """Whether the next token is one of these, which is passed then."""
@@ -93,10 +89,8 @@ class _Parser:
 
     def _wrong(self, expected: str) -> ValueError:
         got = "the end" if self.kind == "end" else repr(self.value)
-        return ValueError(
-            f"Got {got} at character {self.place + 1} of the filter {self.text!r}, where {expected} is allowed. "
-            f"{_ADVICE}"
-        )
+        where = f"at character {self.place + 1} of the filter {self.text!r}"
+        return ValueError(f"Got {got} {where}, where {expected} is allowed. {_ADVICE}")
 
     def _comparison(self) -> str:
         if self.kind not in ("word", "quoted") or (self.kind == "word" and self.value.lower() in _WORDS):

@@ -202,9 +202,8 @@ class SearchPage:
     def search_json(self, query: dict[str, Any]) -> list[dict[str, Any]]:
         """What is found for `{"text", "image", "where", "like", "top_k"}`; the image is a file's content in base64."""
         if not isinstance(query, dict) or not set(query) <= set(_QUERY_KEYS):
-            raise ValueError(
-                f"Got the query {str(query)[:200]}. Allowed is an object with the keys {list(_QUERY_KEYS)}."
-            )
+            allowed = f"an object with the keys {list(_QUERY_KEYS)}"
+            raise ValueError(f"Got the query {str(query)[:200]}. Allowed is {allowed}.")
         text, image, where, row, top_k = (query.get(name) for name in _QUERY_KEYS)
         if image is not None:
             try:

@@ -182,10 +182,9 @@ def damage_explained(address: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         found = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(
-            f"Got {address}, an index of which something is missing, damaged or not to be reached ({found[0][:300]}). "
-            "Bring it back from a copy, or make it again with `semart-hf index` into a new folder."
-        ) from error
+        problem = f"of which something is missing, damaged or not to be reached ({found[0][:300]})"
+        advice = "Bring it back from a copy, or make it again with `semart-hf index` into a new folder"
+        raise ValueError(f"Got {address}, an index {problem}. {advice}.") from error
 
 
 def write_about(database: Any, about: Mapping[str, Any]) -> None:
