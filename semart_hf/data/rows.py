@@ -178,8 +178,7 @@ def tasks_of(paintings: Any, tasks: Iterable[Any] | None, *, min_label_count: in
         if isinstance(feature, datasets.ClassLabel) and task.rule is None:
             if task.min_label_count is not None:
                 raise ValueError(
-                    f"Got min_label_count={task.min_label_count} for the task {task.name}, but the column "
-                    f"{task.source!r} has its labels already. Set the recipe's min_label_count, or leave it out."
+                    f"Got min_label_count={least} for {task.name}, but {task.source!r} has labels already. Drop it."
                 )
             labels = list(feature.names)
             problem = "" if len(labels) > 1 else f"with the labels {labels}"
@@ -377,8 +376,7 @@ def _renumbered(rows: datasets.Dataset, task: Mapping[str, Any]) -> datasets.Dat
     met = {own[number] for number in set(cells) - {None, -1}}
     if UNKNOWN not in labels and not met <= {*labels}:
         raise ValueError(
-            f"Got the {name} labels {sorted(met - {*labels})}, but the model knows {list(labels)} and has no "
-            f"{UNKNOWN!r}. Take a model with these labels, or leave their rows out."
+            f"Got {name} labels {sorted(met - {*labels})}, but the model knows {labels}, no {UNKNOWN!r}. Drop them."
         )
     new: dict[int | None, int | None] = {None: None, -1: None}  # as datasets writes no label
     new |= {number: by_label.get(label, by_label.get(UNKNOWN)) for number, label in enumerate(own)}

@@ -321,13 +321,11 @@ def learn_tokenizer(texts: Iterable[Any], *, vocab_size: int = 4000, max_length:
     corpus = sorted(text for text in texts if text and text.strip())
     if not corpus:
         raise ValueError(
-            "Got no text, but a tokenizer is learned from descriptions. Give data with descriptions, or a text tower "
-            "that brings its tokenizer, for example text: distilbert/distilbert-base-uncased."
+            "Got no text to learn a tokenizer from. Give some, or e.g. text: distilbert/distilbert-base-uncased."
         )
     if vocab_size < 100 or max_length < 3:
         raise ValueError(
-            f"Got vocab_size={vocab_size} and max_length={max_length}, but a tokenizer has room for letters (100 or "
-            "more) and a text for one token between [CLS] and [SEP] (3 or more). Raise them."
+            f"Got vocab_size={vocab_size} and max_length={max_length}, but 100 and 3 are the least. Raise them."
         )
     pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     # As DistilBertTokenizer cuts its texts.

@@ -112,8 +112,7 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
         if launched not in ("no", "bf16"):
             raise ValueError(
-                f"The launcher asks for mixed precision {launched!r}, but this model is trained in bf16 or fp32. "
-                "Launch with --mixed_precision bf16, or no, and set precision in the recipe."
+                f"The launcher asks for mixed precision {launched!r}. Launch with --mixed_precision bf16, or no."
             )
         asked = {
             "precision": None if self.precision == "auto" else self.precision,

@@ -91,8 +91,7 @@ class WeightAverage(TrainerCallback):
         learned = load_file(folder / LEARNED_WEIGHTS)
         if different := sorted(learned.keys() ^ self._learned.keys()):
             raise ValueError(
-                f"The checkpoint's learned weights differ from the model's in {len(different)} tensors, first "
-                f"{different[0]!r}. Resume with the recipe that the checkpoint was made with."
+                f"The checkpoint differs in {len(different)} tensors, first {different[0]!r}. Resume with its recipe."
             )
         for name, tensor in self._learned.items():
             tensor.copy_(learned[name])

@@ -106,11 +106,9 @@ class SemArtTrainer(ResumableTrainer):
         if train_rows is not None:
             rows, batches = self._own_batches()
             if not len(DataLoader(rows, **batches)):
-                step = f"{args.train_batch_size * args.gradient_accumulation_steps * args.world_size} in a whole step"
-                raise ValueError(
-                    f"This run would have no step: {len(train_rows)} training rows, {step}. Set dataloader_drop_last: "
-                    "false or a smaller per_device_train_batch_size."
-                )
+                step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+                problem = f"This run would have no step: {len(train_rows)} training rows, {step} in a whole step"
+                raise ValueError(f"{problem}. Set dataloader_drop_last: false, or a smaller batch.")
         if args.load_best_model_at_end and compute_metrics is None:
             sets = eval_rows if isinstance(eval_rows, dict) else ()
             check_metric_name(args.metric_for_best_model or "loss", self.tasks, metrics, sets)
@@ -293,8 +291,7 @@ class SemArtTrainer(ResumableTrainer):
         if isinstance(rows, PaintingStream):
             if strategy != "random":
                 raise ValueError(
-                    f"train_sampling_strategy is {strategy!r}, but a stream's rows come shuffled as they are read. "
-                    "Set train_sampling_strategy: random, or streaming: false."
+                    f"train_sampling_strategy is {strategy!r}, but a stream's rows come shuffled. Set it to random."
                 )
             own = rows.divided(batch_size=size, process_index=args.process_index, num_processes=args.world_size)
             return own, {"batch_size": size, "drop_last": args.dataloader_drop_last}
