@@ -5,15 +5,17 @@ import os
 import re
 import stat
 import string
+import threading
 import time
 import urllib.request
 import zlib
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 MAX_FILE_BYTES = 1 << 30
-DOWNLOAD_SECONDS = 60.0  # to the last byte
+DOWNLOAD_SECONDS = 60.0  # from the call to the last byte
 MAX_DOWNLOAD = 1 << 28  # bytes
 #: Formats in which museums publish pictures; others start programs (EPS), say. HEIF is read where it is registered.
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG2000", "AVIF", "PPM")
@@ -118,10 +120,23 @@ def read_file(path: Path) -> bytes:
 
 def download(url: str, opener: urllib.request.OpenerDirector | None = None) -> bytes:
     """The content of an http(s) URL as people write them, with spaces or umlauts; an `OSError` if it does not come."""
+    answers: SimpleQueue[bytes | Exception] = SimpleQueue()
+
+    def fetch() -> None:
+        try:
+            answers.put(_fetch(url.strip(), opener.open if opener else urllib.request.urlopen))
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            answers.put(error)
+
+    # In a thread of its own, because a server that sends a byte now and then keeps a socket from timing out.
+    threading.Thread(target=fetch, daemon=True).start()
     try:
-        return _fetch(url.strip(), opener.open if opener else urllib.request.urlopen)
-    except Exception as error:
-        raise OSError(str(error) or type(error).__name__) from error
+        answer = answers.get(timeout=DOWNLOAD_SECONDS)
+    except Empty:
+        raise TimeoutError(f"not answered in full within {DOWNLOAD_SECONDS:g} seconds") from None
+    if isinstance(answer, Exception):
+        raise OSError(str(answer) or type(answer).__name__) from answer
+    return answer
 
 
 def _fetch(url: str, open_url: Any) -> bytes:
@@ -140,9 +155,7 @@ def _fetch(url: str, open_url: Any) -> bytes:
     with open_url(request, timeout=DOWNLOAD_SECONDS) as response:
         while chunk := response.read1(1 << 16):
             content += chunk
-            if time.monotonic() > end:  # a server that sends a byte now and then keeps a socket from timing out
-                raise TimeoutError(f"not answered in full within {DOWNLOAD_SECONDS:g} seconds")
-            if len(content) > MAX_DOWNLOAD:
+            if len(content) > MAX_DOWNLOAD or time.monotonic() > end:  # nobody waits any more
                 break
         announced = response.headers.get("Content-Length")
         if announced is not None and len(content) < min(int(announced), MAX_DOWNLOAD):
