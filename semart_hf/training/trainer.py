@@ -32,13 +32,6 @@ from .losses import ArtLoss, add_l2_penalty, contrastive_sum, parameter_groups
 from .resumable_trainer import ResumableTrainer
 from .techniques import TRAINING_TECHNIQUES, compile_towers, keep_freed_memory
 
-# Fields of training's loader that the library would apply to that of validation too.
-_EVALUATION_LOADING = {
-    "dataloader_drop_last": False,
-    "dataloader_persistent_workers": False,
-    "train_sampling_strategy": "random",
-}
-
 
 class SemArtTrainer(ResumableTrainer):
     """Trains a `SemArtForArtClassification` on paintings; arguments are those of `transformers.Trainer`.
@@ -339,7 +332,9 @@ class SemArtTrainer(ResumableTrainer):
         """The batches of every row of a validation set in order, whatever training leaves out."""
         arguments = self.args
         self.args = copy(arguments)
-        self.args.__dict__.update(_EVALUATION_LOADING)
+        # What is said of training's loader, the library would apply here too.
+        own = {"dataloader_drop_last": False, "dataloader_persistent_workers": False}
+        self.args.__dict__.update(own, train_sampling_strategy="random")
         try:
             return super()._get_dataloader(rows_for(dataset, self.tasks), *args, **kwargs)
         finally:

@@ -59,12 +59,9 @@ def tune(
         raise ValueError(f"Got {training.world_size} processes, but a search trains in one. Leave out the launcher.")
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        storage=f"sqlite:///{folder / STUDY}",
-        study_name="search",
-        direction="maximize" if training.greater_is_better else "minimize",
-        load_if_exists=True,
-    )
+    storage = f"sqlite:///{folder / STUDY}"
+    direction: Any = "maximize" if training.greater_is_better else "minimize"
+    study = optuna.create_study(storage=storage, study_name="search", direction=direction, load_if_exists=True)
     _continue(study, {"recipe": dict(recipe), "ranges": dict(ranges)}, folder, training.seed)
 
     def objective(trial: optuna.Trial) -> float:
