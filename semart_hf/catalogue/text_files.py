@@ -67,11 +67,12 @@ def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, s
             return known, None
         while piece:
             text = decoder.decode(piece)
-            num_broken += text.count("\ufffd")
-            num_foreign += len(text) - len(text.encode("ascii", "ignore"))
-            decoded_twice = decoded_twice or _DECODED_TWICE.search(text)
-            if len(words) < _MOST_WORDS:
-                words.update(_FOREIGN_WORDS.findall(piece))
+            if not text.isascii():  # most pieces are, and need no look at their words
+                num_broken += text.count("\ufffd")
+                num_foreign += len(text) - len(text.encode("ascii", "ignore"))
+                decoded_twice = decoded_twice or _DECODED_TWICE.search(text)
+                if len(words) < _MOST_WORDS:
+                    words.update(_FOREIGN_WORDS.findall(piece))
             piece = file.read(_CHUNK_BYTES)
     num_at_end = len(decoder.decode(b"", final=True))  # what is left of a character that is cut off
     # One broken byte does not make a UTF-8 file a cp1252 one: there nearly every accented letter is broken UTF-8.

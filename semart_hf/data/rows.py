@@ -267,12 +267,12 @@ def with_label_columns(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]
     text = datasets.Value("string")
     for task in tasks:
         name, source, rule = task["name"], task.get("column") or task["name"], task.get("rule")
-        feature = rows.features.get(source)
+        feature, own = rows.features.get(source), rows.features.get(name)
         is_own = source == name and rule is None
-        if feature is None:
-            continue
-        if is_own and isinstance(feature, datasets.ClassLabel):
+        if isinstance(own, datasets.ClassLabel) and (is_own or feature is None):
             rows = _renumbered(rows, task) if "labels" in task and not is_multi_label(task) else rows
+            continue
+        if feature is None:
             continue
         if is_multi_label(task):
             if not is_own or isinstance(getattr(feature, "feature", None), datasets.ClassLabel):

@@ -119,7 +119,9 @@ def test_numbers_are_numbers_of_the_models_labels_and_words_are_stripped():
     feature = datasets.ClassLabel(names=["a", "b", "c"])
     features = datasets.Features({"kind": feature, "text": datasets.Value("string")})
     rows = datasets.Dataset.from_dict({"kind": [0, 1, -1], "text": ["a"] * 3}, features=features)
-    assert list(with_label_columns(rows, [{"name": "kind", "labels": ["c", "b", "a"]}])["kind"]) == [2, 1, None]
+    for source in ({}, {"column": "wing"}):  # of which the rows have none: the labels are where they are needed
+        known = {"name": "kind", "labels": ["c", "b", "a"], **source}
+        assert list(with_label_columns(rows, [known])["kind"]) == [2, 1, None]
     (task,) = tasks_of(rows, [{"name": "wing", "column": "kind"}])
     assert label_counts(rows_for(rows, [task]), [task])["wing"].tolist() == [1, 1, 0]
 
