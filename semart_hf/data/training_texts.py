@@ -217,7 +217,8 @@ class FrozenTextWriter:
                 end += length
             if not torch.isfinite(found[start:end]).all():
                 raise ValueError(
-                    f"Frozen text has values that cannot be stored as {self.storage}. Set text_cache_dtype: bf16."
+                    f"Frozen text has values that cannot be stored as {self.storage}. Set text_cache_dtype: bf16, or "
+                    "cache_frozen_text: false."
                 )
             bar.update(len(batch))
         return found

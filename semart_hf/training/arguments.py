@@ -147,7 +147,8 @@ def _check_fields(arguments: SemArtTrainingArguments) -> None:
     if any(kind in optimizer for kind in _OWN_GROUPS):
         others = [choice.value for choice in OptimizerNames if not any(kind in choice.value for kind in _OWN_GROUPS)]
         raise ValueError(
-            f"optim is {optimizer!r}, which makes parameter groups of its own, as is done here. Choose among {others}."
+            f"optim is {optimizer!r}, which makes parameter groups of its own, but here each part of the model "
+            f"has a learning rate of its own. Choose among {others}."
         )
     check_values(arguments)
     has_no_epoch = arguments.num_train_epochs <= 0 and arguments.head_init == "random"

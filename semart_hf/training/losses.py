@@ -57,7 +57,8 @@ class TaskLoss(nn.Module):
         if "ordinal" in parts:
             if scale is None:
                 raise ValueError(
-                    f"The ordinal loss needs labels with an order, got {list(task['labels'])[:5]}. Set kind: ordered."
+                    f"The ordinal loss needs labels with an order, got {list(task['labels'])[:5]} of the task "
+                    f"{task.get('name')}. Set its kind: ordered."
                 )
             is_dated = scale.unit == "years" and scale.step == "period"
             targets = ordinal_targets(scale, ORDINAL_YEARS if is_dated else scale.gap / 2)

@@ -66,7 +66,10 @@ class RunPlan:
         if self.folder == self.output_dir:
             return []
         if (old := _beside(self.output_dir, "old")).exists():
-            raise ValueError(f"Got {old}, which is left of an earlier replacement. Remove it, and start again.")
+            raise ValueError(
+                f"Got {old}, which is left of an earlier replacement. The finished run waits in {self.folder}: remove "
+                "the former, and give the same command."
+            )
         return _take_place(self.folder, self.output_dir)
 
 
