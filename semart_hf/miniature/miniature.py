@@ -1,7 +1,7 @@
 """The embedded miniature: paintings by program in the layout of a SemArt release, with a known ceiling."""
 
-import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 from tqdm.auto import tqdm
 
@@ -28,9 +29,9 @@ _MIN_LABEL_COUNT = 10  # what `typed_splits` takes for a class of its own by def
 _MISSING_TECHNIQUE = 0.03
 _WITH_ENTITIES = 0.3  # of the descriptions that hold a special character
 _JPEG_QUALITY = 93
-_MOST_WORDS = 40  # of a description
 _PHRASES = yaml.safe_load((Path(__file__).parent / "phrases.yaml").read_text("utf-8"))
 _ENTITIES = str.maketrans({character: f"&#{ord(character)};" for character in "çé"} | {"–": "&#150;", "œ": "&#339;"})
+_PARTS = {"school": "school", "period": "timeframe", "support": "medium"}  # of an opening, by the task they speak of
 _METHOD = (
     "exact: sum over all cue combinations of the largest class posterior; rows without a description show their image "
     f"cues, or nothing; labels with fewer than {_MIN_LABEL_COUNT} train rows count as the one class UNK; "
@@ -105,22 +106,20 @@ def paint_miniature(
         written = iter(tqdm(_rows(draft / "Images", splits, workers), total=sum(sizes.values()), desc="painting"))
         rows = [list(islice(written, len(paintings))) for paintings in splits]
         for split, split_rows in zip(("train", "val", "test"), rows, strict=True):
-            with (draft / f"semart_{split}.csv").open("w", encoding="cp1252", newline="") as lines:
-                table = csv.DictWriter(lines, (*COLUMNS, SUBJECTS), delimiter="\t", lineterminator="\n")
-                table.writeheader()
-                table.writerows(split_rows)
+            table = pd.DataFrame(split_rows, columns=[*COLUMNS, SUBJECTS])
+            table.to_csv(draft / f"semart_{split}.csv", sep="\t", index=False, encoding="cp1252", lineterminator="\n")
         rare = {}
         for task, labels in world.labels.items():
             known = [task != "medium" or row["TECHNIQUE"] for row in rows[0]]  # a medium counts where it is named
             counts = Counter(painting.labels[task] for painting in compress(splits[0], known))
             rare[task] = [label for label in labels if counts[label] < _MIN_LABEL_COUNT]
-        search = {}
-        for name, paintings in zip(("validation", "test"), splits[1:], strict=True):
-            cues = [(one.image_cues, one.text_cues) for one in paintings]
-            if any(text for _, text in cues):
-                search[name] = search_ceilings(world, cues)
-        reached = {**ceilings(world, rare), "search": search}
-        write_json(draft / "ceiling.json", {**reached, "method": _METHOD, "settings": settings})
+        search = {
+            name: search_ceilings(world, [(one.image_cues, one.text_cues) for one in paintings])
+            for name, paintings in zip(("validation", "test"), splits[1:], strict=True)
+            if any(one.text_cues for one in paintings)
+        }
+        reached = {**ceilings(world, rare), "search": search, "method": _METHOD, "settings": settings}
+        write_json(draft / "ceiling.json", reached)
     return folder
 
 
@@ -168,18 +167,13 @@ def _produce(images: Path, painting: Painting) -> dict[str, str]:
 
 def describe(cues: Mapping[str, str], rng: np.random.Generator) -> str:
     """A description of 10 to 40 words that speaks of each task's cue and of nothing else but chance."""
-    subject = _pick(_PHRASES["subjects"][cues["type"]], rng)
-    opening = _pick(_PHRASES["openings"], rng)
-    school = _pick(_PHRASES["schools"][cues["school"]], rng)
-    if school[0].lower() in "aeiou":
-        opening = opening.replace("a {school}", "an {school}").replace("A {school}", "An {school}")
-    period = _pick(_PHRASES["periods"][cues["timeframe"]], rng)
-    support = _pick(_PHRASES["supports"][cues["medium"]], rng)
-    capitalised = subject[0].upper() + subject[1:]
-    sentences = [opening.format(subject=subject, Subject=capitalised, school=school, period=period, support=support)]
+    subject, opening = _pick(_PHRASES["subject"][cues["type"]], rng), _pick(_PHRASES["openings"], rng)
+    words = {part: _pick(_PHRASES[part][cues[task]], rng) for part, task in _PARTS.items()}
+    sentence = opening.format(subject=subject, Subject=subject[0].upper() + subject[1:], **words)
+    sentences = [re.sub(r"\b([Aa]) (?=[AEIOUaeiou])", r"\1n ", sentence)]
     remarks = _PHRASES["remarks"]
     for index in rng.permutation(len(remarks))[: int(rng.integers(0, 3))]:
-        if sum(len(words.split()) for words in (*sentences, remarks[index])) <= _MOST_WORDS:
+        if sum(len(words.split()) for words in (*sentences, remarks[index])) <= 40:
             sentences.insert(0 if rng.random() < 0.25 else len(sentences), remarks[index])
     return " ".join(sentences)
 

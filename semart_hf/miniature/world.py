@@ -1,10 +1,4 @@
-"""The miniature's world: which paintings there are, which cues show their labels how often, and how far cues can lead.
-
-A painting is a joint draw of type, school, timeframe and medium, with SemArt's frequencies flattened. Each label then
-shows itself twice, independently: in the picture (composition, brushwork, palette, surface) and in the description
-(words). What is shown is a *cue*, drawn from a table of probabilities given the label. Painter and writer see the cues
-and never the labels, so the accuracy of the best possible classifier follows from the tables alone.
-"""
+"""Which paintings the miniature has, which cues show their labels how often, and how far cues can lead."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +21,10 @@ class Cue:
 
 @dataclass(frozen=True)
 class World:
-    """A joint distribution of labels with the cues that show them."""
+    """A joint distribution of labels, each shown twice, independently, by a *cue*: in the picture and in words.
+
+    Painter and writer see the cues and never the labels, so the best possible accuracy follows from the tables alone.
+    """
 
     labels: Mapping[str, tuple[str, ...]]  # of each task, in the order of the axes of `prior`
     prior: Table  # P(labels), one axis a task
@@ -113,7 +110,6 @@ _MEDIA_OF_ERA = {
     "other": ((20, 68, 6, 3, 3, 0.2), (78, 8, 4, 3, 7, 0.2), (82, 3, 3, 9, 3, 0.2), (72, 5, 2, 20, 1, 0.2)),
 }
 _REGIONS = {"Italian": "Italian", **dict.fromkeys(("Dutch", "Flemish", "German", "Swedish"), "northern")}
-_ENOUGH = 1e-9  # largest difference between a label's share and the wanted one
 
 
 def art_history() -> World:
@@ -152,13 +148,14 @@ def with_long_tail(world: World) -> World:
         proportional fitting).
     """
     prior, farthest = world.prior, 1.0
-    while farthest > _ENOUGH:
+    while farthest > 1e-9:  # the largest difference between a label's share and the wanted one
         farthest = 0
         for axis, (task, labels) in enumerate(world.labels.items()):
             wanted = np.array([COUNTS[task][label] for label in labels]) / sum(COUNTS[task].values())
-            found = prior.sum(axis=tuple(other for other in range(prior.ndim) if other != axis))
+            others = tuple(other for other in range(prior.ndim) if other != axis)
+            found = prior.sum(axis=others)
             farthest = max(farthest, float(np.abs(found - wanted).max()))
-            prior = prior * np.expand_dims(wanted / found, [other for other in range(prior.ndim) if other != axis])
+            prior = prior * np.expand_dims(wanted / found, others)
     return replace(world, prior=prior / prior.sum())
 
 
@@ -168,29 +165,27 @@ def ceilings(world: World, rare: Mapping[str, Sequence[str]]) -> dict[str, dict[
     For each task it is the sum over all cue combinations of max over classes of P(class, cues), where the labels of
     the other tasks are summed out. The `rare` labels of each task count as one common class (`UNK`).
     """
-    nothing = {task: np.ones((len(labels), 1)) for task, labels in world.labels.items()}
     reached = {}
     for modality in MODALITIES:
-        images = {task: world.image[task].table if "image" in modality else nothing[task] for task in world.labels}
-        texts = {task: world.text[task].table if "text" in modality else nothing[task] for task in world.labels}
-        both = [images[task][:, :, None] * texts[task][:, None, :] for task in world.labels]
-        flat = [cues.reshape(len(cues), -1) for cues in both]
-        pairs = [cues[:, cues.any(axis=0)] for cues in flat]  # without those that no label ever shows
-        found = {task: _best_accuracy(world, pairs, task, rare.get(task, ())) for task in world.labels}
-        if "text" in modality:  # rows without one show their image cues alone, or nothing
-            for task, best in found.items():
-                without = _best_accuracy(world, list(images.values()), task, rare.get(task, ()))
-                found[task] = best * (1 - world.missing_text) + world.missing_text * without
+        images, texts = (
+            [cues[task].table if name in modality else np.ones((len(world.labels[task]), 1)) for task in world.labels]
+            for name, cues in (("image", world.image), ("text", world.text))
+        )
+        both = [np.einsum("li,lt->lit", *tables) for tables in zip(images, texts, strict=True)]
+        pairs = [cues[:, cues.any(axis=0)] for cues in both]  # without those that no label ever shows
+        found = {}
+        for task in world.labels:
+            found[task] = _best_accuracy(world, pairs, task, rare.get(task, ()))
+            if "text" in modality:  # rows without one show their image cues alone, or nothing
+                without = _best_accuracy(world, images, task, rare.get(task, ()))
+                found[task] = found[task] * (1 - world.missing_text) + world.missing_text * without
         reached[modality] = {**found, "mean": float(np.mean(list(found.values())))}
     return reached
 
 
 def _best_accuracy(world: World, likelihoods: Sequence[Table], task: str, rare: Sequence[str]) -> float:
     """Accuracy of always answering the most probable class of the task, given the cues of all tasks."""
-    axis, labels = list(world.labels).index(task), world.labels[task]
-    classes = [[index] for index, label in enumerate(labels) if label not in rare]
-    unknown = [index for index, label in enumerate(labels) if label in rare]
-    classes += [unknown] if unknown else []
+    axis, is_rare = list(world.labels).index(task), np.array([label in rare for label in world.labels[task]])
     joint = np.moveaxis(world.prior, axis, 0)
     for likelihood in [table for other, table in enumerate(likelihoods) if other != axis]:
         joint = np.tensordot(joint, likelihood, axes=(1, 0))  # the next task's labels give way to its cues, at the end
@@ -198,11 +193,8 @@ def _best_accuracy(world: World, likelihoods: Sequence[Table], task: str, rare: 
     best = 0.0
     for shown in likelihoods[axis].T:  # one cue value of the task itself at a time: all at once are 50 million numbers
         weighted = joint * shown[:, None]
-        best += float(np.max([weighted[members].sum(axis=0) for members in classes], axis=0).sum())
+        best += float(np.vstack([weighted[~is_rare], weighted[is_rare].sum(axis=0)]).max(axis=0).sum())
     return best
-
-
-DEPTHS = (1, 5, 10)
 
 
 def search_ceilings(
@@ -236,4 +228,4 @@ def _recalls(scores: Table) -> dict[str, float]:
     own = np.diag(scores)[:, None]
     is_equal = np.isclose(scores, own, rtol=1e-9)
     better, equal = ((scores > own) & ~is_equal).sum(axis=1), is_equal.sum(axis=1)
-    return {f"recall_at_{depth}": float(np.clip((depth - better) / equal, 0, 1).mean()) for depth in DEPTHS}
+    return {f"recall_at_{depth}": float(np.clip((depth - better) / equal, 0, 1).mean()) for depth in (1, 5, 10)}
