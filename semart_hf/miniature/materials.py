@@ -1,20 +1,23 @@
-"""What the miniature is drawn on and with: palettes, a sheet with its own units, and drawings written as text."""
+"""What the miniature is painted on and with: palettes, a sheet with its own units, drawings, brushes and surfaces."""
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw
+import numpy.typing as npt
+from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageEnhance, ImageFilter
 
 Colour = tuple[float, ...]
-Point = tuple[float, float]
+Point = Sequence[float]
+Numbers = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.float32]
 # A column is a palette; a row how far its varnish pulls a finished picture towards its shadow, tone and light, or the
 # colour of a part of every composition.
-_NAMES, _PULLS, *_COLOURS = """
+_TABLE = """
     palette  gilded    clear     tenebrist silvery   pastel    sunset    sunlit
     varnish  0.34      0.26      0.3       0.42      0.28      0.36      0.22
     sky      cf9a2c    6fa6d6    1b130e    8a979b    a3c9ee    1f4660    4aa0ea
@@ -31,17 +34,20 @@ _NAMES, _PULLS, *_COLOURS = """
     cloth0   23408f    d0607c    9c1f18    3d5c78    ee8aa6    14707a    7d52cc
     cloth1   c2321f    2a6fb8    b5772a    98733f    86b4e0    cc4f1a    ff7448
     cloth2   3f6a3c    e6c65a    d6c5a2    c8bfa4    f5d888    ecc48c    ffe23c
-""".strip().splitlines()
-VARNISH = dict(zip(_NAMES.split()[1:], map(float, _PULLS.split()[1:]), strict=True))
+"""
+(_, _, *_PARTS), *_COLUMNS = zip(*map(str.split, _TABLE.strip().splitlines()), strict=True)
+VARNISH = {name: float(pull) for name, pull, *_ in _COLUMNS}
 PALETTES: dict[str, dict[str, Colour]] = {
-    name: {row[0]: ImageColor.getrgb(f"#{row[column]}") for row in map(str.split, _COLOURS)}
-    for column, name in enumerate(VARNISH, 1)
+    name: {part: ImageColor.getrgb(f"#{colour}") for part, colour in zip(_PARTS, colours, strict=True)}
+    for name, _, *colours in _COLUMNS
 }
 # A drawing is a row of gestures: a method of `Sheet` or another drawing, a colour (`own` is the caller's), and numbers
 # in hundredths. `line` and `bend` begin with their width; a 2 after a gesture repeats it mirrored. People, trees and
 # things stand on the origin and are 100 high; heads, faces and what goes with them lie around it.
 _TEXT = (Path(__file__).parent / "drawings.txt").read_text("utf-8")
 DRAWINGS = dict(drawing.split(":", 1) for drawing in re.split(r"\n(?=\w)", _TEXT.strip()))
+# Lights the edges of strokes from one corner.
+_IMPASTO = ImageFilter.Kernel((3, 3), (-0.7, -0.3, 0, -0.3, 1, 0.3, 0, 0.3, 0.7), scale=1)
 _COLOUR = re.compile(r"(\w+)(?:/(\w+))?(?:([+-])(\d+))?(~?)")
 
 
@@ -56,7 +62,7 @@ def rounded(points: Sequence[Point], *, closed: bool) -> list[Point]:
         - before
         + step * (2 * before - 5 * here + 4 * after - further + step * (3 * (here - after) + further - before))
     )
-    path = [(x, y) for x, y in curve.reshape(-1, 2).tolist()]
+    path: list[Point] = list(curve.reshape(-1, 2).tolist())
     return path if closed else [*path, points[-1]]
 
 
@@ -135,10 +141,9 @@ class Sheet:
             for turn in (1, -1) if kind.endswith("2") else (1,):
                 frame, kind = self.frame(0, 0, 1, turn, "own"), kind.rstrip("2")
                 if kind in ("fill", "curve"):
-                    points = list(zip(numbers[::2], numbers[1::2], strict=True))
-                    frame.fill(points, colour, smooth=kind == "curve")
+                    frame.fill(np.reshape(numbers, (-1, 2)).tolist(), colour, smooth=kind == "curve")
                 elif kind in ("line", "bend"):  # its width comes before its points
-                    points = list(zip(numbers[1::2], numbers[2::2], strict=True))
+                    points = np.reshape(numbers[1:], (-1, 2)).tolist()
                     frame.line(points, colour, numbers[0], smooth=kind == "bend")
                 elif kind in DRAWINGS:
                     x, y, size = numbers
@@ -193,7 +198,7 @@ class Sheet:
     def _pixel(self, colour: str) -> tuple[int, ...]:
         return tuple(max(0, min(255, round(channel))) for channel in self.colour(colour))
 
-    def _at(self, point: Point) -> Point:
+    def _at(self, point: Point) -> tuple[float, float]:
         return (self._origin[0] + self._turn * point[0] * self._unit, self._origin[1] + point[1] * self._unit)
 
     def _around(self, x: float, y: float, half_width: float, half_height: float) -> tuple[float, float, float, float]:
@@ -201,3 +206,142 @@ class Sheet:
         across, down = self._at((x, y))
         half_width, half_height = max(0.5, half_width * self._unit), max(0.5, half_height * self._unit)
         return (across - half_width, down - half_height, across + half_width, down + half_height)
+
+
+def _enamel(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """No stroke to be seen, and glazes that let the colours glow."""
+    smooth = image.filter(ImageFilter.BoxBlur(min(image.size) * float(rng.uniform(0.002, 0.004))))
+    return ImageEnhance.Color(smooth).enhance(1.15)
+
+
+def _hatched(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Fine parallel strokes, as tempera wants them."""
+    slope = float(rng.choice((-1, 1)) * rng.uniform(0.8, 1.1))
+    style = (1200, 0.055, 0.021, 30, 8)
+    return _strokes(image, rng, style, lambda points: slope + rng.normal(0, 0.05, len(points)))
+
+
+def _dabbed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Round dabs of broken colour side by side."""
+    return _strokes(image, rng, (900, 0.002, 0.064, 26, 26), lambda points: np.zeros(len(points)))
+
+
+def _swept(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Broad strokes in thick paint that wind through the picture."""
+    phases = rng.uniform(0, 2 * np.pi, 2)
+
+    def flow(points: Numbers) -> Numbers:
+        across, down = (points * (2 * np.pi / (min(image.size) * 0.6)) + phases).T
+        return np.asarray(1.6 * (np.sin(across) + np.cos(down)))
+
+    painted = _strokes(image, rng, (240, 0.1, 0.06, 23, 8), flow)
+    return _strokes(painted, rng, (300, 0.065, 0.034, 23, 8), flow).filter(_IMPASTO)
+
+
+def _strokes(
+    image: Image.Image, rng: np.random.Generator, style: tuple[float, ...], direction: Callable[[Numbers], Numbers]
+) -> Image.Image:
+    """The picture under strokes of its own colours, `density` of them on the square of the short side.
+
+    Each goes `reach` short sides both ways from its middle; it is off by `contrast`, and each channel by `hue`.
+    """
+    (density, reach, width, contrast, hue), unit = style, min(image.size)
+    middles = rng.uniform(0, 1, (round(density * image.width * image.height / unit**2), 2)) * image.size
+    paths = [middles]
+    for way in (1, -1):
+        for _ in range(2):  # from one end of the path, half a reach further
+            end = paths[-1 if way == 1 else 0]
+            step = np.stack([np.cos(direction(end)), np.sin(direction(end))], axis=1) * way * unit * reach / 2
+            paths.insert(len(paths) if way == 1 else 0, end + step)
+    soft = np.asarray(image.reduce(4))
+    columns, rows = (middles // 4).astype(int).clip(0, (soft.shape[1] - 1, soft.shape[0] - 1)).T
+    shift = rng.uniform(-contrast, contrast, (len(middles), 1)) + rng.uniform(-hue, hue, (len(middles), 3))
+    colours = (soft[rows, columns] + shift).clip(0, 255).astype(int).tolist()
+    painted = image.copy()
+    draw, thick = ImageDraw.Draw(painted), round(unit * width)
+    for path, colour in zip(np.stack(paths, axis=1).reshape(len(middles), -1).tolist(), colours, strict=True):
+        draw.line(path, fill=tuple(colour), width=thick)
+        if thick > 12 * unit * reach:
+            draw.circle(path[:2], thick / 2, fill=tuple(colour))
+    return painted
+
+
+def keep_edges(image: Image.Image, painted: Image.Image, share: float) -> Image.Image:
+    """The painted picture, with at most `share` of the drawing brought back where it has fine detail."""
+    grey = image.convert("L").reduce(2)
+    detail = ImageChops.difference(grey, grey.filter(ImageFilter.BoxBlur(2))).filter(ImageFilter.BoxBlur(1))
+    mask = detail.point([round(min(255, depth * 9) * share) for depth in range(256)])
+    return Image.composite(image, painted, mask.resize(image.size, Image.Resampling.BILINEAR))
+
+
+def _relief(pixels: Pixels, height: Pixels, strength: float) -> Pixels:
+    """The picture lit over a relief: plain in the lights, and still there in the shadows."""
+    return pixels * np.float32(0.94) + (strength * height)[..., None] * (0.3 + 0.7 * pixels)
+
+
+def _canvas(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """A plain weave: threads over and under each other."""
+    rows, columns = np.indices(pixels.shape[:2], dtype=np.float32)
+    period = float(rng.uniform(6.0, 6.8))
+    warp, weft = np.sin(columns * (2 * np.pi / period)), np.sin(rows * (2 * np.pi / period))
+    return _relief(pixels, warp * weft * (1 + 0.3 * _noise(pixels, rng, 14)), 0.095)
+
+
+def _wood(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Grain along the panel, wavering round a knot, and the joint of two boards."""
+    rows, columns = np.indices(pixels.shape[:2], dtype=np.float32)
+    along, across = (rows, columns) if pixels.shape[0] >= pixels.shape[1] else (columns, rows)
+    knot_along, knot_across = (float(rng.uniform(0.2, 0.8) * axis.max()) for axis in (along, across))
+    knot = np.exp(-(((along - knot_along) / 30) ** 2) - ((across - knot_across) / 14) ** 2)
+    waver = 3 * np.sin(along / float(rng.uniform(26, 38)) + float(rng.uniform(0, 6)))
+    shifted = across + 10 * knot * np.sign(across - knot_across) + waver + 1.5 * _noise(pixels, rng, 30)
+    rings = np.sin(shifted * (2 * np.pi / float(rng.uniform(7.5, 9.5))) + 1.5 * np.sin(shifted / 13))
+    grain = np.where(rings > 0.3, -1.5 * (rings - 0.3), np.float32(0.15))
+    joint = np.abs(across - across.max() * float(rng.uniform(0.3, 0.7))) < 0.8
+    return _relief(pixels * np.array([1.04, 0.99, 0.9], np.float32), grain - 1.2 * joint, 0.14)
+
+
+def _wall(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Plaster: chalky, cracked, with losses."""
+    height, width = pixels.shape[:2]
+    chalk = np.array([0.93, 0.89, 0.82], np.float32)
+    faded = pixels + (chalk - pixels) * (0.2 + 0.07 * _noise(pixels, rng, 9)).clip(0, 1)[..., None]
+    faded = faded + (chalk - faded) * (4 * (_noise(pixels, rng, 9) - 1.75)).clip(0, 1)[..., None]
+    cracks = Image.new("L", (width * 2, height * 2), 0)
+    for start in rng.uniform(0, 1, (14, 2)) * cracks.size:
+        angles = rng.uniform(0, 2 * np.pi) + rng.uniform(-0.8, 0.8, int(rng.integers(6, 13))).cumsum()
+        path = start + 15 * np.stack([np.cos(angles), np.sin(angles)], axis=1).cumsum(axis=0)
+        ImageDraw.Draw(cracks).line(path.ravel().tolist(), fill=255, width=2)
+    return faded * (1 - 0.52 * np.asarray(cracks.reduce(2), dtype=np.float32)[..., None] / 255)
+
+
+def _paper(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """A sheet with laid lines and brown spots of age, where colour lies thin."""
+    laid = np.sin(np.arange(pixels.shape[0], dtype=np.float32) * (2 * np.pi / 7))[:, None]
+    sheet = np.array([0.98, 0.94, 0.84], np.float32) * (1 - 0.8 * (1 - pixels))
+    sheet = sheet + 0.025 * (laid + _noise(pixels, rng, 2.5))[..., None]
+    stains = (2 * (_noise(pixels, rng, 5) - 1.9)).clip(0, 1)[..., None]
+    return np.asarray(sheet - 0.5 * stains * np.array([0.3, 0.55, 0.7], np.float32), dtype=np.float32)
+
+
+def _metal(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Copper: bands of sheen across the plate and a warm glow through the paint."""
+    rows, columns = np.indices(pixels.shape[:2], dtype=np.float32)
+    slope = float(rng.choice((-1, 1)) * rng.uniform(0.35, 0.6))
+    phase = (columns + slope * rows) * (2 * np.pi / float(rng.uniform(38, 48))) + float(rng.uniform(0, 2 * np.pi))
+    sheen = np.maximum(0, np.sin(phase)) ** 5 + 0.5 * np.maximum(0, np.sin(phase + 1.3)) ** 16
+    copper = 0.9 * (pixels + 0.14 * (np.array([0.85, 0.42, 0.22], np.float32) - pixels))
+    return np.asarray(copper + (0.26 * sheen)[..., None] * np.array([1.0, 0.86, 0.7], np.float32), dtype=np.float32)
+
+
+def _noise(pixels: Pixels, rng: np.random.Generator, grain: float) -> Pixels:
+    """Smooth noise (height, width) of mean 0 and standard deviation 1 with spots of about `grain` pixels."""
+    height, width = pixels.shape[:2]
+    coarse = rng.standard_normal((int(height / grain) + 2, int(width / grain) + 2)).astype(np.float32)
+    smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    return np.asarray((smooth - smooth.mean()) / (smooth.std() + 1e-6), dtype=np.float32)
+
+
+#: With the share of the drawing that each leaves to be seen.
+BRUSHES = {"enamel": (_enamel, 0.0), "hatched": (_hatched, 0.6), "dabbed": (_dabbed, 0.5), "swept": (_swept, 0.7)}
+SURFACES = {"canvas": _canvas, "wood": _wood, "wall": _wall, "paper": _paper, "metal": _metal}
