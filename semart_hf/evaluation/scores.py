@@ -286,7 +286,7 @@ def check_metric_name(
     """Raise ValueError for a `metric_for_best_model` that no validation will have."""
     moduli = [[2] * len(task["labels"]) if is_multi_label(task) else [len(task["labels"])] for task in tasks]
     labels = np.arange(8)[:, None] % np.concatenate(moduli)  # whatever a task has, some row has a label of it
-    logits = {task["name"]: np.zeros((8, len(task["labels"]))) for task in tasks}
+    logits = {task["name"]: np.eye(8, len(task["labels"])) for task in tasks}
     known = {"loss", *compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))}
     known = {f"{name}_{metric}" for name in validation_sets for metric in known} or known
     if (name := metric.removeprefix("eval_")) not in known:

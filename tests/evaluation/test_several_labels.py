@@ -148,6 +148,8 @@ def test_all_kinds_together_in_the_trainer_the_bootstrap_and_the_file(together, 
     computed = compute_metrics_for(TASKS)(EvalPrediction(predictions=logits, label_ids=references))
     assert computed["subjects_mean_average_precision"] == by_task[1]["mean_average_precision"]
     check_metric_name("eval_subjects_mean_average_precision", TASKS, compute_metrics_for(TASKS))
+    sizes = [{**SIZE, "labels": ["UNK", "small", "large"]}]
+    check_metric_name("size_mean_absolute_error_steps", sizes, compute_metrics_for(sizes))
     with predictions_writer(tmp_path / "predictions.parquet", TASKS) as write:
         write(predictions, predictions.probabilities())
     again = read_predictions(tmp_path / "predictions.parquet")
