@@ -27,7 +27,7 @@ SOURCES_IN_WORDS = (
     "the study of ResNet18, EfficientNet-B0 and ViT-Tiny with DistilBERT, its times on its own GPU; ICMR 2019 is "
     "Garcia, Renoust & Nakashima, Context-Aware Embeddings for Automatic Art Analysis, the best of each column."
 )
-_COUNT, _BYTES = EngFormatter(places=2), EngFormatter("B", places=0)
+_COUNT, _BYTES = EngFormatter(places=2), EngFormatter("B", places=1)
 # Label of a cost, and how it is written.
 _COST_ROWS: dict[str, tuple[str, Callable[[float], str]]] = {
     "parameters": ("parameters", _COUNT),

@@ -185,7 +185,7 @@ def test_the_tables_mark_the_best_and_what_others_published_and_the_figure_joins
     assert costs["seconds an epoch"]["vit_tiny"].text == "20.0"
     assert costs["parameters"]["resnet18"].text == "11.00 M"
     assert costs["operations a painting, forward"]["resnet18"].text == "1.00 G"
-    assert costs["weights on disk"]["resnet18"].text == "44 MB"
+    assert costs["weights on disk"]["resnet18"].text == "44.0 MB"
     figure = draw_trade_off(comparison)
     (seconds, *_) = figure.axes
     front = seconds.lines[-1].get_xydata()
