@@ -75,7 +75,7 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     rows, _, notices = labelled_rows(source, names)
     print("".join(f"{line}\n" for line in notices), end="", file=sys.stderr)
     tasks: list[dict[str, Any]] = []
-    if recipe and names:
+    if options.model is None and names:
         recipe["tasks"] = [entries[name] for name in names]
         probabilities, tasks = out_of_fold(options, recipe, rows)
     elif names:

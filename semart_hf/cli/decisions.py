@@ -23,7 +23,7 @@ def check_start(init_from: str | None, file: str | None, output_dir: Path, promo
         raise ValueError("Got --promote without --decisions. Give the decisions whose model may replace its start.")
     if init_from is None:
         raise ValueError("Got --decisions without --init_from. Decisions improve a model: name its folder.")
-    if not Path(file).is_file():
+    if not isinstance(file, str) or not Path(file).is_file():  # `--decisions` without a value is true
         raise ValueError(f"Got the decisions {file}, which are not there. Give CATALOGUE.decisions.sqlite3.")
     if promotes and not Path(init_from).is_dir():
         raise ValueError(f"Got --promote with --init_from {init_from}, which is no folder. Give a folder.")

@@ -161,6 +161,7 @@ def test_a_start_with_nothing_to_compare_is_refused(reviewed, model, tmp_path):
         (["--promote"], "--promote without --decisions"),
         (["--decisions", "x.sqlite3", "--init_from", "null"], "without --init_from"),
         (["--decisions", "x.sqlite3", "--init_from", "m"], "which are not there"),
+        (["--decisions", "--init_from", "m"], "decisions True, which are not there"),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused_at_once(tmp_path, words, message):
