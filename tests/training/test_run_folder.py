@@ -123,6 +123,9 @@ def test_a_full_disk_is_one_sentence(command, tmp_path, monkeypatch, point):
     from semart_hf.model import pipeline_semart
 
     def fail(*args, **kwargs):
+        for place in args[2:]:  # the model's, where half of it is by then
+            place.mkdir(exist_ok=True)
+            (place / "config.json").touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
     points = {"recipe": (run_folder, "write_text"), "model": (pipeline_semart, "save_repository")}
@@ -133,6 +136,7 @@ def test_a_full_disk_is_one_sentence(command, tmp_path, monkeypatch, point):
         with pytest.raises(SystemExit, match=r"disk is full \(\d+ MiB free\): .*The last whole checkpoint is kept"):
             command(folder)
     assert not list(tmp_path.rglob("*.unfinished"))
+    assert (folder / "config.json").exists() == (point == "results")
     command(folder)
     assert json.loads((folder / "results.json").read_text())["training"]["epochs"] == 1
 
