@@ -157,7 +157,8 @@ def identity_of(source: Source, model: Any, **options: Any) -> dict[str, Any]:
     """All that the answers to a catalogue's rows depend on, as JSON: its bytes, the model, and the options."""
     settings = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
     digest = hashlib.blake2b(f"{digest_of_weights(model)} {settings}".encode(), digest_size=16).hexdigest()
-    reading = json.dumps([str(source.images.resolve()), source.fetch is not None, *source[2:6]])
+    columns = [source.image_column, source.text_columns, source.label_columns, source.separators]
+    reading = json.dumps([str(source.images.resolve()), source.fetch is not None, *columns])
     return {"model": digest, "catalogue": source.catalogue.digest(), "reading": reading, **options}
 
 

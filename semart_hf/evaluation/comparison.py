@@ -76,7 +76,7 @@ def compare_outcomes(
 
 
 def check_same_rows(first: Outcomes, second: Outcomes, names: tuple[str, str]) -> None:
-    """Raise ValueError where tasks, rows, vocabularies or, unless the first has none yet, true labels differ."""
+    """Raise ValueError where tasks, rows, vocabularies or true labels differ."""
     if problem := next(_differences(first, second), None):
         raise ValueError(
             f"Got the evaluations of {names[0]} and {names[1]}{problem}. Only the same can be compared. Evaluate both "
@@ -95,10 +95,9 @@ def _differences(first: Outcomes, second: Outcomes) -> Iterator[str]:
             yield f", whose {task} labels differ: {sorted({*ours.labels} ^ {*theirs.labels}) or 'their order'}"
         if type(ours) is not type(theirs):
             yield f", of which one alone has several labels of {task} for a painting"
-        if len(ours.references):
-            differs = np.atleast_2d((ours.references != theirs.references).T).any(axis=0)
-            if num_differing := int(np.sum(differs)):
-                yield f", whose true {task} differs in {num_differing} of {first.num_rows} paintings"
+        differs = np.atleast_2d((ours.references != theirs.references).T).any(axis=0)
+        if num_differing := int(np.sum(differs)):
+            yield f", whose true {task} differs in {num_differing} of {first.num_rows} paintings"
 
 
 def mcnemar(first: Outcomes, second: Outcomes, task: str) -> dict[str, float | int]:

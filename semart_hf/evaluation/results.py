@@ -21,9 +21,11 @@ import semart_hf
 from semart_hf.catalogue.catalogue import MINIATURE_FILE, read_rows
 from semart_hf.data.collator import MODALITIES
 from semart_hf.data.loading import is_release, load_paintings
+from semart_hf.data.rows import labels_of
 from semart_hf.data.streaming import column_of, undecoded
 from semart_hf.files import locked, output_folder, write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.processing_semart import SemArtProcessor
 
 from .calibration import fit_temperatures, risk_points, thresholds, with_thresholds
@@ -206,8 +208,12 @@ def summarize(
 
 def present_modalities(dataset: Dataset) -> list[str]:
     """`image` and `text`, as far as at least one painting has one."""
-    columns = {name: column_of(undecoded(dataset), name) for name in ("image", "text")}
-    return [name for name, cells in columns.items() if any(c.strip() if isinstance(c, str) else c for c in cells)]
+    rows = undecoded(dataset)
+    texts = column_of(rows, "text")
+    # One by one: the first is mostly enough, and pictures at full size are large.
+    pictures = (row["image"] for row in rows.select_columns(["image"])) if "image" in rows.column_names else ()
+    is_there = {"image": any(pictures), "text": any(text and text.strip() for text in texts)}
+    return [name for name in is_there if is_there[name]]
 
 
 def ceilings_of(data: str | Path) -> dict[str, dict[str, float]] | None:
@@ -275,7 +281,13 @@ def evaluation_folder(folder: Path) -> Iterator[Path]:
 def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset) -> tuple[Outcomes, str]:
     """The outcomes of another evaluation, and its model's name, for a model with these tasks and paintings."""
     others, expected = read_predictions(folder / "predictions.parquet"), Outcomes(tasks)
-    expected.num_rows, expected.row_ids = len(paintings), row_names(paintings)
+    names = [name for name in expected.task_names if name in paintings.column_names]
+    truth = labels_of(paintings.select_columns(names).to_list(), tasks).numpy()
+    if others.columns == expected.columns and others.num_rows == len(truth):
+        # Of paintings whose picture could not be read, and that have no text, the labels do not count.
+        found = [others.task(name).references.reshape(len(truth), -1) for name in expected.task_names]
+        truth[np.concatenate(found, axis=1) == UNKNOWN_LABEL] = UNKNOWN_LABEL
+    expected.add(np.zeros_like(truth), truth, row_names(paintings))
     check_same_rows(expected, others, ("this model", str(folder)))
     return others, str((_read_json(folder / "results.json") or {}).get("model", folder))
 
