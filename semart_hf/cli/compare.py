@@ -203,10 +203,10 @@ def resolve_tower(word: str, recipe: Mapping[str, Any]) -> Tower:
 def read_json(path: Path) -> dict[str, Any]:
     """The content of a JSON file that holds a table; nothing where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"Got {path}, which is no JSON: {error}. Remove it, and run its step again.") from error
+    return content
 
 
 if __name__ == "__main__":

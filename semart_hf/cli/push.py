@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--results", type=Path, nargs="+", help="of `evaluate`, the most important first (default: the model's own)")
     add("--recipe", type=Path, help="recipe that trained it (default: recipe.yaml in the model's folder)")
     add("--data_name", help="what the training data are called")
+    add("--data_id", help="their id on the Hub, for the metadata")
     add("--license", default="apache-2.0", help="of the weights (default: apache-2.0)")
     add("--example", type=Path, help="picture for the card's example, which will be published with it")
     add("--example_text", help="text for the card's example")
@@ -60,7 +61,7 @@ def publish_model(options: argparse.Namespace) -> None:
     trained, recipe = (path if (path := source / name).is_file() else None for name in ("results.json", "recipe.yaml"))
     card: dict[str, Any] = {"picture": options.example, "text": options.example_text, "trained": trained}
     card |= {"results": options.results or [trained] * bool(trained), "recipe": options.recipe or recipe}
-    card |= {"data_name": options.data_name, "license": options.license}
+    card |= {name: getattr(options, name) for name in ("data_name", "data_id", "license")}
     assemble_repository(model, processor, folder, repo_id, **card)
     if options.card:
         copy_card(folder, options.card)

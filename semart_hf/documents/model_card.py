@@ -52,6 +52,7 @@ class CardFacts:
     results: Sequence[Mapping[str, Any]] = ()  # contents of results files, the most important first
     recipe: Mapping[str, Any] = field(default_factory=dict)  # that trained the model; empty where that is not known
     figures: Mapping[str, str] = field(default_factory=dict)  # by name their files in the repository
+    data_id: str | None = None  # of the training data on the Hub; `None`: made of their name
     data_name: str | None = None  # what the training data are called; `None`: the name of their folder
     license: str = "apache-2.0"  # of the weights, as the Hub writes it
 
@@ -129,7 +130,7 @@ def _metadata(
     scored: Sequence[tuple[str, Mapping[str, Any]]],
 ) -> ModelCardData:
     """What the Hub reads; `scored` are results files with the names of their data."""
-    data_id = re.sub(r"[^a-z0-9]+", "-", data_name.lower()).strip("-")
+    data_id = facts.data_id or re.sub(r"[^a-z0-9]+", "-", data_name.lower()).strip("-")
     entries = []
     for data, results in scored:
         split, alone = results.get("split"), results.get("modalities", {})
