@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .catalogue_files import SourceTable, imagefolder_files, read_dataset, read_table
+from .catalogue_files import FORMAT_OF_ENDING, SourceTable, imagefolder_files, read_dataset, read_table
 from .mapping import SEMART_NAMES, CatalogueMapping, ColumnRule, Columns, SplitRule, normal
 from .rules import label_text, medium_of
 from .schema import SEMART_TASKS, Task, separator_of
@@ -178,7 +178,8 @@ def _source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[tu
         raise ValueError(f"Got the folder {source}, but the mapping names no files. Add files, or pass one file.")
     options = {"encoding": mapping.encoding, "delimiter": mapping.delimiter}
     for split, path in files.items():
-        table = read_table(path, mapping.source_columns, **options)
+        form = None if is_imagefolder else mapping.format
+        table = read_table(path, mapping.source_columns, form=form, **options)
         if mapping.has_upper_header:
             table.header = [name.upper() for name in table.header]
         yield split, table, path.parent if is_imagefolder else images_folder
@@ -189,7 +190,8 @@ def _read_joins(mapping: CatalogueMapping, source: Path) -> list[_Lookup]:
     for join in mapping.joins:
         columns = {join.by[1], *join.columns.values(), *join.where}
         path = (source if source.is_dir() else source.parent) / join.file
-        table = read_table(path, columns, encoding=mapping.encoding, delimiter=mapping.delimiter)
+        form = FORMAT_OF_ENDING.get(path.suffix.lower(), "csv")  # a join names no format of its own
+        table = read_table(path, columns, form=form, encoding=mapping.encoding, delimiter=mapping.delimiter)
         table.check_columns((f"joins: {join.file}", column) for column in columns)
         texts: dict[str, dict[str, str]] = {new: {} for new in join.columns}
         for _, cells in table.pieces(columns, join.where):

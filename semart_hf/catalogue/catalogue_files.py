@@ -23,8 +23,9 @@ from .text_files import checked_rows, open_lines, read_records
 # First bytes of picture formats, for the ending of a file.
 _SIGNATURES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF8": ".gif", b"RIFF": ".webp"}
 _SIGNATURES |= dict.fromkeys((b"II*\x00", b"MM\x00*"), ".tif")
-_FORMATS = {".csv": "text", ".tsv": "text", ".txt": "text", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
-_FORMATS |= dict.fromkeys((".xls", ".xlsx", ".xlsm", ".ods"), "workbook")
+FORMAT_OF_ENDING = {f".{form}": form for form in ("csv", "tsv", "jsonl", "parquet")}
+FORMAT_OF_ENDING |= {".txt": "csv", ".ndjson": "jsonl"}
+FORMAT_OF_ENDING |= dict.fromkeys((".xls", ".xlsx", ".xlsm", ".ods"), "workbook")
 # A list as Python and JSON write it, of words alone: `[1653]` is a doubtful date.
 _WORD = r"""(?:'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*")"""
 _LIST = re.compile(rf"\[\s*(?:{_WORD}(?:\s*,\s*{_WORD})*\s*,?)?\s*\]")
@@ -94,17 +95,23 @@ class SourceTable:
 
 
 def read_table(
-    path: Path, columns: Set[str] | None = None, *, encoding: str | None = None, delimiter: str | None = None
+    path: Path,
+    columns: Set[str] | None = None,
+    *,
+    form: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
 ) -> SourceTable:
-    """Rows of one file, read by its ending; columns that are not among the given ones may be empty."""
-    form = _FORMATS.get(path.suffix.lower())
+    """Rows of a file, by its form or else its ending; columns that are not among the given ones may be empty."""
+    form = form or FORMAT_OF_ENDING.get(path.suffix.lower())
     if form is None:
-        raise ValueError(f"Got {path}, whose ending is none of {list(_FORMATS)}. Save it as one of these.")
+        known = list(FORMAT_OF_ENDING)
+        raise ValueError(f"Got {path}, whose ending is none of {known}. Save it as one of these, or set format.")
     if not path.is_file():
         raise ValueError(f"Got {path}, where no file is, but the mapping names it. Correct the path or the mapping.")
     if form == "workbook":
         return _read_workbook(path)
-    if form == "json":
+    if form == "jsonl":
         return _read_json_lines(path, encoding)
     if form == "parquet":
         try:
@@ -115,8 +122,7 @@ def read_table(
         wanted = [name for name in header if columns is None or name in columns]
         batches = file.iter_batches(_BATCH_SIZE, columns=wanted)
         return SourceTable(path.name, header, _cells((row for batch in batches for row in batch.to_pylist()), header))
-    default = "\t" if path.suffix.lower() == ".tsv" else ","
-    text = read_records(path, delimiter=delimiter, encoding=encoding, default=default)
+    text = read_records(path, delimiter=delimiter, encoding=encoding, default="\t" if form == "tsv" else ",")
     header = [name.strip() or f"column_{number}" for number, name in enumerate(text.header.fields, start=1)]
     return SourceTable(path.name, header, checked_rows(text), text.encoding, text.problems, text.reading)
 

@@ -15,7 +15,7 @@ from .tables import SPLITS, TEXT_COLUMNS
 from .text import MAPPINGS, template_parts
 
 #: Catalogues that are no files of rows; `hub` is a data set id, or a folder that `datasets.load_dataset` opens.
-FORMATS = ("imagefolder", "hub")
+FORMATS = ("csv", "tsv", "jsonl", "parquet", "workbook", "imagefolder", "hub")
 SEMART_NAMES = [task.name for task in SEMART_TASKS]
 #: Columns of some rows: cells by name, strings or `None`.
 Columns = Mapping[str, Sequence[str | None]]
@@ -119,7 +119,7 @@ class CatalogueMapping:
     columns: Mapping[str, ColumnRule]
     tasks: tuple[Task, ...] = SEMART_TASKS
     files: Mapping[str | None, str] = field(default_factory=dict)  # by split; none where the file is named later
-    format: str | None = None  # one of `FORMATS`, or `None`: files, which are read by their endings
+    format: str | None = None  # one of `FORMATS`; `None` goes by the files' endings
     images: str = "Images"  # folder of the pictures, in the catalogue's folder
     encoding: str | None = None  # of text files, by Python's name; `None` finds it
     delimiter: str | None = None  # of CSV files: a character, or one of `DELIMITERS`; `None` finds it

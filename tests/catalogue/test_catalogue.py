@@ -355,3 +355,11 @@ def test_splits_by_author_never_divide_an_author(tmp_path, caplog):
     del content["columns"]["author"]
     with pytest.raises(ValueError, match=r"splits by author .* no row has one\. Map it"):
         read_catalogue(tmp_path / "p.csv", parse_mapping(content))
+
+
+def test_a_file_whose_ending_says_nothing_is_read_by_the_format(tmp_path):
+    (tmp_path / "all.dat").write_text("file_name\tkind\na.jpg\tportrait\n", encoding="utf-8")
+    mapping = {"files": "all.dat", "columns": {"image_file": "file_name", "type": "kind"}}
+    assert sum(map(len, read_catalogue(tmp_path, parse_mapping(mapping | {"format": "tsv"})).splits.values())) == 1
+    with pytest.raises(ValueError, match=r"whose ending is none of .*or set format"):
+        read_catalogue(tmp_path, parse_mapping(mapping))

@@ -47,7 +47,7 @@ def test_values_are_compared_without_case_and_an_unreadable_mapping_names_its_fi
         ({"columns": {"type": 3}}, r"Got columns\.type = 3, but it is a section"),
         ({"columns": {"type": []}}, r"Got columns\.type without an entry"),
         ({"files": {"dev": "a.csv"}}, r"Got files with the unknown key 'dev'"),
-        ({"format": "xlsx"}, r"Got format = 'xlsx', but it is one of \['imagefolder'"),
+        ({"format": "xlsx"}, r"Got format = 'xlsx', but it is one of \['csv'"),
         ({"joins": {}}, r"Got joins with no 'file'"),
         ({"joins": [{"file": "a.csv"}]}, r"Got joins with no 'by'"),
         ({"joins": [{"file": "a", "by": {"a": "b", "c": "d"}, "columns": {}}]}, r"Got joins\.by .* by one column"),
