@@ -71,8 +71,8 @@ def read_rows(
         has_upper_header=True,
     )
     tables = read_catalogue(folder, mapping, follow_links=follow_links)
-    for split, name in files.items() if splits is None else ():
-        if split not in tables.splits:
+    for split, name in files.items():
+        if splits is None and split not in tables.splits:
             raise ValueError(f"Got {name} without a readable row, but a split has at least one. Check the download.")
     for name, found in tables.encodings.items():
         if encoding is None and found != "cp1252":

@@ -293,8 +293,15 @@ def _split_rule(value: Any, key: str) -> SplitRule:
 
 
 _RULE_KEYS: dict[str, Any] = {
-    **{"from": _source, "to": str, "as": ("half_century",), "pattern": _pattern, "separator": str, "missing": [str]},
-    **{"values": {str: str}, "other": ("missing", "keep", "unknown"), "optional": (True, False)},
+    "from": _source,
+    "to": str,
+    "as": ("half_century",),
+    "pattern": _pattern,
+    "separator": str,
+    "missing": [str],
+    "values": {str: str},
+    "other": ("missing", "keep", "unknown"),
+    "optional": (True, False),
 }
 _JOIN_KEYS = {"file": str, "by": _by, "where": _conditions, "columns": {str: str}, "take": ("first", "all")}
 _SPLIT_KEYS = {"column": str, "values": {str: SPLITS}, "shares": {str: object}, "seed": object, "by": ("author",)}

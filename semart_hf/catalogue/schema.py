@@ -80,7 +80,8 @@ def read_tasks(entries: Iterable[str | Mapping[str, Any]]) -> list[Task]:
 
 
 def _read_task(entry: str | Mapping[str, Any]) -> Task:
-    given, allowed = {"name": entry} if isinstance(entry, str) else entry, [field.name for field in fields(Task)]
+    given = {"name": entry} if isinstance(entry, str) else entry
+    allowed = [field.name for field in fields(Task)]
     if not isinstance(given, Mapping) or not set(given) <= set(allowed) or "name" not in given:
         raise ValueError(
             f"Got the task {entry!r}. Allowed are a column's name, or a table of name and some of {allowed[1:]}. "

@@ -13,11 +13,20 @@ from .tables import Problem
 from .text import word_table
 
 # UTF-32's little-endian mark begins with that of UTF-16.
-_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
-_BYTE_ORDER_MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_NO_TEXTS = {b"PK\x03\x04": "an Excel workbook or another zip archive", b"PAR1": "a Parquet file"}
-_NO_TEXTS |= {b"\xd0\xcf\x11\xe0": "an old Excel or Word document", b"\x1f\x8b": "a gzip archive"}
-_NO_TEXTS |= {b"%PDF": "a PDF document"}
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_NO_TEXTS = {
+    b"PK\x03\x04": "an Excel workbook or another zip archive",
+    b"PAR1": "a Parquet file",
+    b"\xd0\xcf\x11\xe0": "an old Excel or Word document",
+    b"\x1f\x8b": "a gzip archive",
+    b"%PDF": "a PDF document",
+}
 #: Names of delimiters for a mapping and the command line; any other single character is one too.
 DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 _EXCEL_LINE = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n?", re.IGNORECASE)  # above the header

@@ -268,10 +268,16 @@ def main(arguments: list[str] | None = None) -> None:
         style += search_page.STYLE
     short = model_in_short(model.config, results)
     blocks = build_page(gradio, page, Path(options.model).name, short, examples, review, search)
-    settings: dict[str, Any] = {"server_name": options.host, "server_port": options.port, "css": style, "head": keys}
-    settings["auth"] = None if options.auth_file is None else read_visitors(options.auth_file)
-    settings["share"] = False  # on a hosted notebook gradio would make a public address by itself
-    blocks.queue(max_size=64).launch(**settings, max_file_size="256mb", show_error=True)  # more requests are refused
+    blocks.queue(max_size=64).launch(  # more requests are refused
+        server_name=options.host,
+        server_port=options.port,
+        share=False,  # on a hosted notebook gradio would make a public address by itself
+        auth=None if options.auth_file is None else read_visitors(options.auth_file),
+        max_file_size="256mb",
+        show_error=True,
+        css=style,
+        head=keys,
+    )
 
 
 if __name__ == "__main__":

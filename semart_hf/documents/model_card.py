@@ -75,7 +75,7 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
         "card_data": _metadata(model, facts, data_name, scored).to_yaml(),
         "repo_id": facts.repo_id,
         "title": facts.repo_id.split("/")[-1],
-        "notice": config.training_notice or MINIATURE_NOTICE * is_miniature,
+        "notice": config.training_notice or (MINIATURE_NOTICE if is_miniature else ""),
         "tasks": config.task_names,
         "several": [task["name"] for task in config.tasks or [] if is_multi_label(task)],
         "painting": json.dumps(facts.painting, ensure_ascii=False, indent=4).replace("\n}", ",\n}"),

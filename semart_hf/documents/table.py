@@ -92,5 +92,5 @@ def escape_markdown(text: object) -> str:
 
 def _markdown(cell: Cell | str | int) -> str:
     cell = as_cell(cell)
-    strong = "**" * cell.is_strong
+    strong = "**" if cell.is_strong else ""
     return str(Cell(f"{strong}{escape_markdown(cell.text)}{strong}", escape_markdown(cell.small)))

@@ -51,9 +51,9 @@ class Predictions:
 
     def probabilities(self, temperatures: dict[str, float] | None = None) -> dict[str, npt.NDArray[np.float64]]:
         """Task to probabilities (rows, labels), by the model's `config.temperatures`."""
-        divisors = dict.fromkeys(self.logits, 1.0) | (temperatures or {})
+        divisors = temperatures or {}
         return {
-            task["name"]: probabilities_of(self.logits[task["name"]], task, divisors[task["name"]])
+            task["name"]: probabilities_of(self.logits[task["name"]], task, divisors.get(task["name"], 1.0))
             for task in self.tasks
         }
 

@@ -11,8 +11,14 @@ from .materials import BRUSHES, PALETTES, SURFACES, VARNISH, Point, Sheet, keep_
 SHORT_SIDE = 128  # what the textures are made for, coarse enough to survive being halved
 _SUPERSAMPLING = 2
 _FORMATS = {  # width / height, smallest and largest: a bust is upright, a battle lies on its side
-    **{"religious": (0.74, 0.95), "portrait": (0.74, 0.9), "landscape": (1.15, 1.5), "mythological": (0.95, 1.35)},
-    **{"genre": (1.05, 1.35), "still-life": (0.85, 1.3), "interior": (0.85, 1.25), "historical": (1.15, 1.5)},
+    "religious": (0.74, 0.95),
+    "portrait": (0.74, 0.9),
+    "landscape": (1.15, 1.5),
+    "mythological": (0.95, 1.35),
+    "genre": (1.05, 1.35),
+    "still-life": (0.85, 1.3),
+    "interior": (0.85, 1.25),
+    "historical": (1.15, 1.5),
 }
 #: What is to be seen in a picture, by the drawing that shows it.
 SUBJECTS = {

@@ -89,7 +89,9 @@ class Preparation:
         return digest.hexdigest()
 
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
-        row, label_names, findings = dict(cells), dict[str, Any](), list[tuple[str, str, str]]()
+        row = dict(cells)
+        label_names: dict[str, Any] = {}
+        findings: list[tuple[str, str, str]] = []
         for task in self.tables.tasks:
             several, labels = task.kind == "multi_label", task.labels_of(cells[task.name])
             # A task that is made of the author or the date is given away by names and years.
