@@ -180,17 +180,17 @@ def explain_examples(
     return list(examples.values())
 
 
-def explanation_page(pipeline: ArtClassificationPipeline, paintings: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+def explanation_page(classifier: ArtClassificationPipeline, paintings: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     """A page that explains every task's answer about paintings, given by name and `{"image", "text"}`."""
-    model, entries = pipeline.model, list[dict[str, Any]]()
+    model, entries = classifier.model, list[dict[str, Any]]()
     several = [task["name"] for task in model.config.tasks if is_multi_label(task)]
     for key, (name, painting) in enumerate(paintings):
         given: Any = {name: painting[name] for name in ("image", "text") if painting.get(name) is not None}
         try:
-            answers = pipeline(given, tasks=several) if several else {}
-            given["precision"] = pipeline.precision
+            answers = classifier(given, tasks=several) if several else {}
+            given["precision"] = classifier.precision
             found = [
-                explain(model, pipeline.processor, task=task, label=label, **given)
+                explain(model, classifier.processor, task=task, label=label, **given)
                 for task in model.config.task_names
                 for label in [one["label"] for one in answers.get(task, ())][:MOST_LABELS] or [None]
             ]
