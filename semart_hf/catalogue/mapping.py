@@ -219,7 +219,9 @@ def _read(value: Any, form: Any, key: str, required: Sequence[str] = ()) -> Any:
             raise ValueError(f"Got {key} = {value!r}, but it is one of {list(form)}. Choose among these.")
         return value
     if isinstance(form, list):
-        return tuple(_read(one, form[0], key) for one in (value if isinstance(value, list) else [value]))
+        if not isinstance(value, list):
+            return (_read(value, form[0], key),)
+        return tuple(_read(one, form[0], f"{key}.{number}") for number, one in enumerate(value))
     if form is str:
         if not isinstance(value, str) or not value:
             raise ValueError(f"Got {key} = {value!r}, but it is a text. Put it in quotes.")

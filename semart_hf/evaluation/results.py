@@ -289,7 +289,8 @@ def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset)
         truth[np.concatenate(found, axis=1) == UNKNOWN_LABEL] = UNKNOWN_LABEL
     expected.add(np.zeros_like(truth), truth, row_names(paintings))
     check_same_rows(expected, others, ("this model", str(folder)))
-    return others, str((_read_json(folder / "results.json") or {}).get("model", folder))
+    about = _read_json(folder / "results.json")
+    return others, str(about.get("model", folder) if isinstance(about, dict) else folder)
 
 
 def values_of_train(data: str | Path, column: str) -> set[str]:
