@@ -66,8 +66,12 @@ def tune(
 
     def objective(trial: optuna.Trial) -> float:
         fields = {name: _suggested(trial, name, values) for name, values in ranges.items()}
-        with tempfile.TemporaryDirectory(dir=folder) as place:
-            return _best_of({**recipe, **fields, "output_dir": place}, trial)
+        try:
+            with tempfile.TemporaryDirectory(dir=folder) as place:
+                return _best_of({**recipe, **fields, "output_dir": place}, trial)
+        except KeyboardInterrupt:
+            study.enqueue_trial(fields)  # optuna takes it for failed
+            raise
 
     def tell(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         result = f"failed: {trial.user_attrs.get('reason')}"

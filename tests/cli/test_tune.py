@@ -6,6 +6,7 @@ from warm_python import Python, run_python
 
 from semart_hf.cli.tune import main
 from semart_hf.recipes.recipe import read_recipe
+from semart_hf.training import tuning
 from semart_hf.training.tuning import read_ranges, tune
 
 optuna = pytest.importorskip("optuna")
@@ -87,6 +88,24 @@ def test_another_search_in_the_folder_is_refused_and_the_ranges_of_the_package_s
         tune(recipe, {"learning_rate": [1e-2]}, tmp_path, 0, print)
     recipe = read_recipe(folder / "recipe.yaml")
     assert "learning_rate" in read_ranges("search/default", recipe)
+
+
+def test_what_an_interrupted_search_was_trying_is_tried_again(folder, tmp_path, monkeypatch):
+    tried = []
+
+    def interrupted(recipe, trial):
+        tried.append(recipe["learning_rate"])
+        if len(tried) == 1:
+            raise KeyboardInterrupt
+        return 0.5
+
+    monkeypatch.setattr(tuning, "_best_of", interrupted)
+    search = yaml.safe_load((folder / "recipe.yaml").read_text()), {"learning_rate": {"low": 1e-5, "high": 1e-2}}
+    with pytest.raises(KeyboardInterrupt):
+        tune(*search, tmp_path, 1, print)
+    assert tune(*search, tmp_path, 1, print).best_value == 0.5
+    assert len(tried) == 2
+    assert tried[0] == tried[1]
 
 
 def test_the_trainers_own_search_works(small_release, tmp_path):
