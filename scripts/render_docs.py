@@ -70,7 +70,8 @@ def rendered(name: str, page: str, demo: Path) -> str:
     elif name == "results":
         content = results_text(read_json(demo / "evaluation" / "results.json"))
     elif name == "speed":
-        content = "\n\n".join(speed_text(read_json(one)) for one in sorted(SPEEDS.glob("*.json")))
+        machines = sorted(SPEEDS.glob("*.json"))  # named by their processor and what it computes in
+        content = "\n\n".join(f"### {one.stem}\n\n{speed_text(read_json(one))}" for one in machines)
     else:
         content = "\n\n".join(TEXTS[name](read_json(one)[name]) for one in sorted((SPEEDS / name).glob("*.json")))
     return with_block(page, name, content)

@@ -36,7 +36,9 @@ def labelled_rows(
     """
     path, decisions = source.catalogue.path, {} if review is None else _decisions(review, source)
     found: list[dict[str, Any]] = []
-    unreadable, without_picture, num_decisions = dict[int, str](), dict[int, str](), 0
+    unreadable: dict[int, str] = {}
+    without_picture: dict[int, str] = {}
+    num_decisions = 0
     for number, row in enumerate(source.rows()):
         decided = {task: decisions[number, task]["label"] for task in tasks if (number, task) in decisions}
         labels = {task: decided.get(task) or source.label(row, task) for task in tasks}
@@ -124,7 +126,8 @@ def with_known_labels(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]]
 
 def export_decisions(review: Review, source: Source, output: Path) -> int:
     """Write the catalogue with what was decided, and what that changes as `OUTPUT.changes.csv`; how many decisions."""
-    catalogue, decisions, changes = source.catalogue, _decisions(review, source), list[list[Any]]()
+    catalogue, decisions = source.catalogue, _decisions(review, source)
+    changes: list[list[Any]] = []
 
     def additions() -> Iterator[Addition]:
         for number, row in enumerate(source.rows()):

@@ -162,7 +162,8 @@ def _word_weights(processor: SemArtProcessor, text: str, tokens: list[float]) ->
     """The text's words with the sum of their tokens' contributions."""
     encoding = processor.tokenizer(text, truncation=True, max_length=len(tokens), return_offsets_mapping=True)
     words = list(re.finditer(r"\S+", text))
-    starts, weights = [word.start() for word in words], dict[int, float]()
+    starts = [word.start() for word in words]
+    weights: dict[int, float] = {}
     for (start, end), weight in zip(encoding["offset_mapping"], tokens, strict=False):
         if end > start:
             number = int(np.searchsorted(starts, end - 1, side="right")) - 1

@@ -46,8 +46,10 @@ from .scores import NUM_RESAMPLES, score_outcomes, scores_with_intervals
 PACKAGES = ("torch", "transformers", "timm", "datasets", "evaluate", "scikit-learn", "semart-hf")
 BOTH = MODALITIES[0]
 CALIBRATED = ("log_loss", "brier", "expected_calibration_error")
-OWN_FILES: tuple[str, ...] = ("predictions.parquet", "results.json", "report.html")
-OWN_FILES += ("figures/confusion_*", "figures/reliability_*", "figures/risk_coverage_*")
+OWN_FILES: tuple[str, ...] = (
+    "predictions.parquet", "results.json", "report.html",
+    "figures/confusion_*", "figures/reliability_*", "figures/risk_coverage_*",
+)  # fmt: skip
 
 
 def evaluate_model(

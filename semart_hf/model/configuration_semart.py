@@ -78,8 +78,8 @@ class SemArtConfig(PreTrainedConfig):
     loads_saved_pipeline: ClassVar[bool] = True
     # The Trainer gathers every output of an evaluation step that is not named here.
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
-        *("task_losses", "features", "image_features", "text_features", "logit_scale")
-    ]
+        "task_losses", "features", "image_features", "text_features", "logit_scale",
+    ]  # fmt: skip
 
     vision_config: Any = None
     text_config: Any = None

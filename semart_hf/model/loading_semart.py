@@ -20,9 +20,9 @@ _LABEL_AXES = {
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 # Fields that the saved weights were trained with: with others the same weights would compute something else.
 _TRAINED_WITH = (
-    *("fusion_dim", "vision_pooling", "text_pooling", "text_lexicon", "probe_share", "network_image_size"),
-    *("vision_config.architecture", "vision_config.model_args", "vision_config.pretrained_cfg"),
-)
+    "fusion_dim", "vision_pooling", "text_pooling", "text_lexicon", "probe_share", "network_image_size",
+    "vision_config.architecture", "vision_config.model_args", "vision_config.pretrained_cfg",
+)  # fmt: skip
 
 
 def resolve_configs(config_class: Any, source: Any, config: Any, options: dict[str, Any]) -> tuple[Any, Any]:

@@ -20,9 +20,9 @@ from .configuration_semart import TEXT_FAMILIES, check_text_config
 logger = logging.get_logger(__name__)
 # What of a tower's `pretrained_cfg` its transform depends on, and whose weights it had.
 _KEPT_OF_CFG = (
-    *("architecture", "crop_mode", "crop_pct", "fixed_input_size", "input_size"),
-    *("interpolation", "mean", "std", "tag", "license"),
-)
+    "architecture", "crop_mode", "crop_pct", "fixed_input_size", "input_size",
+    "interpolation", "mean", "std", "tag", "license",
+)  # fmt: skip
 # As the first BERT checkpoints have them, which transformers renames too.
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
@@ -239,11 +239,11 @@ def check_arrived(source: Any, wanted: dict[str, Tensor], saved: dict[str, Tenso
 
 # What a text tower's numbers depend on beside its weights; each family has some of them.
 _COMPUTED_WITH = (
-    *("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "pad_token_id"),
-    *("max_position_embeddings", "sinusoidal_pos_embds", "type_vocab_size", "rope_parameters"),
-    *("activation", "hidden_act", "hidden_activation", "hidden_dim", "intermediate_size"),
-    *("layer_norm_eps", "norm_eps", "norm_bias", "attention_bias", "mlp_bias", "layer_types", "local_attention"),
-)
+    "model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "pad_token_id",
+    "max_position_embeddings", "sinusoidal_pos_embds", "type_vocab_size", "rope_parameters",
+    "activation", "hidden_act", "hidden_activation", "hidden_dim", "intermediate_size",
+    "layer_norm_eps", "norm_eps", "norm_bias", "attention_bias", "mlp_bias", "layer_types", "local_attention",
+)  # fmt: skip
 
 
 class FirstTokenBlock(TransformerBlock):

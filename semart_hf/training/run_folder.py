@@ -33,12 +33,12 @@ RESULTS = "results.json"
 CURVES = "training_curves.png"
 #: All that a run writes into its folder, by name; nothing else is ever removed.
 OWN_FILES = (
-    *(RECIPE, RESULTS, CURVES, MANIFEST, "config.json", "model.safetensors", "model-*-of-*.safetensors"),
-    *("model.safetensors.index.json", "*_semart.py", "processor_config.json", "tokenizer.json"),
-    *("tokenizer_config.json", "trainer_state.json", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt"),
-    *("rng_state*.pth", "pytorch_model_fsdp.bin", "*.distcp", ".metadata", LEARNED_WEIGHTS),
-    *("progress-*.json", "log_window-*.json", "events.out.tfevents.*"),
-)
+    RECIPE, RESULTS, CURVES, MANIFEST, "config.json", "model.safetensors", "model-*-of-*.safetensors",
+    "model.safetensors.index.json", "*_semart.py", "processor_config.json", "tokenizer.json",
+    "tokenizer_config.json", "trainer_state.json", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt",
+    "rng_state*.pth", "pytorch_model_fsdp.bin", "*.distcp", ".metadata", LEARNED_WEIGHTS,
+    "progress-*.json", "log_window-*.json", "events.out.tfevents.*",
+)  # fmt: skip
 #: The folders in which these lie.
 OWN_FOLDERS = ("checkpoint-*", RESUME, "runs", "optimizer_*", "pytorch_model_fsdp_*")
 # How a run is begun says nothing of what it trains, and a secret is not written down.

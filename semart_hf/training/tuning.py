@@ -163,7 +163,8 @@ class _Watch(TrainerCallback):
     """Keeps each validation's metric, and ends a trial that the study gives up."""
 
     def __init__(self, trial: optuna.Trial, training: SemArtTrainingArguments) -> None:
-        self.trial, self.training, self.values = trial, training, list[float]()
+        self.trial, self.training = trial, training
+        self.values: list[float] = []
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
         import optuna
