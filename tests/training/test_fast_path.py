@@ -49,11 +49,11 @@ import resource
 import torch
 from semart_hf.training.techniques import keep_freed_memory
 
-def faults(size=8):
-    for _ in range(32):  # the first ones make room
+def faults(size=8, tensors=8):
+    for _ in range(4 * tensors):  # the first ones make room
         torch.ones(size, 1024, 1024)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(8):
+    for _ in range(tensors):
         torch.ones(size, 1024, 1024)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
@@ -61,7 +61,7 @@ print(faults())
 assert keep_freed_memory()
 print(faults())
 keep_freed_memory(False)
-print(faults(16))  # what was kept may lie below other memory, and would serve a tensor of the same size again
+print(faults(64, 1))  # what was kept may lie below other memory, together, and serve tensors of no more than that
 """
 
 
