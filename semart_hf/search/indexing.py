@@ -32,7 +32,6 @@ from .vector_index import (
     open_paintings,
     read_about,
     summed,
-    table_names,
     write_about,
 )
 
@@ -118,7 +117,7 @@ def index_catalogue(
 def _begin(address: str, about: Mapping[str, Any]) -> Any:
     """Make an index, or check the model and columns of the one that is there; its version that was complete last."""
     database = connect(address, creates=True)
-    names = table_names(database)
+    names = database.list_tables().tables
     if "://" not in address and os.path.isdir(address) and not names and os.listdir(address):
         raise ValueError(f"Got {address}, a folder that is not empty and no index. Give the name of a new folder.")
     if "about" not in names:

@@ -20,7 +20,7 @@ from semart_hf.documents.page import data_uri, notice, render_page, to_jpeg
 from semart_hf.files import write_text
 
 from .filters import parse_filter
-from .vector_index import Hit, SearchIndex, Vector, check_weights, query_vector, vectors_of
+from .vector_index import Hit, SearchIndex, Vector, check_weights, query_vector
 
 WALL_SIZE = 24
 #: Pixels of the longer side of the painting that was chosen.
@@ -52,12 +52,12 @@ def title_of(hit: Hit) -> str:
     return named.get("title") or named.get("name") or f"row {hit.row}"
 
 
-def label_of(index: SearchIndex, hit: Hit, task: str) -> str:
+def label_of(index: SearchIndex, hit: Hit, task: str, *, with_confidence: bool = True) -> str:
     """The catalogue's own label where it has one, else the model's with its confidence: `Dutch 87%`."""
     own = hit.cells.get(index.own_columns[task]) if task in index.own_columns else None
     labels, confidence = hit.labels[task]
-    suggested = ", ".join(labels) + ("" if confidence is None else f" {confidence:.0%}")
-    return own or (suggested if labels else "–")
+    sureness = f" {confidence:.0%}" if labels and with_confidence else ""
+    return own or ", ".join(labels) + sureness or "–"
 
 
 def own_cells(hit: Hit) -> dict[str, str]:
@@ -105,26 +105,15 @@ def map_page(index: SearchIndex) -> str:
 
 def map_content(index: SearchIndex) -> dict[str, Any]:
     """What the map shows, as JSON: of each painting `x`, `y`, `rows` and `titles`, and its colour of each task."""
-    cells = {name: f"cell_{place}" for place, name in enumerate(index.about["columns"])}
-    named = {name.casefold(): cell for name, cell in cells.items()}
-    title = named.get("title") or named.get("name") or named.get((index.about["image_column"] or "").casefold())
-    labels = [f"label_{place}" for place in range(len(index.tasks))]
-    own = [cells[index.own_columns[task]] if task in index.own_columns else None for task in index.tasks]
-    table = index.sample(MOST_POINTS, ["vector", *labels, *filter(None, [*own, title])])
-    points = np.round(two_dimensions(vectors_of(table["vector"])), 4)
-    shown = []
-    for task, label, column in zip(index.tasks, labels, own, strict=True):
-        known = table[column].to_pylist() if column else [None] * len(table)
-        answers = [" | ".join(one) if isinstance(one, list) else one for one in table[label].to_pylist()]
-        colours = [cell or answer or "–" for cell, answer in zip(known, answers, strict=True)]
-        shown.append({"name": task, **coloured(colours)})
-    titles = table[title].to_pylist() if title else [None] * len(table)
+    hits, vectors = index.sample(MOST_POINTS)
+    points = np.round(two_dimensions(vectors), 4)
+    labels = {task: [label_of(index, hit, task, with_confidence=False) for hit in hits] for task in index.tasks}
     return {
         "x": points[:, 0].tolist(),
         "y": points[:, 1].tolist(),
-        "rows": table["row"].to_pylist(),
-        "titles": [(text or "")[:_MOST_TITLE] for text in titles],
-        "tasks": shown,
+        "rows": [hit.row for hit in hits],
+        "titles": [title_of(hit)[:_MOST_TITLE] for hit in hits],
+        "tasks": [{"name": task, **coloured(found)} for task, found in labels.items()],
     }
 
 

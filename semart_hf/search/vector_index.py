@@ -124,10 +124,11 @@ class SearchIndex:
         """A small JPEG of each of these rows that has a picture."""
         return {row["row"]: row["thumbnail"] for row in self._read(rows, ["row", "thumbnail"]) if row["thumbnail"]}
 
-    def sample(self, most: int, columns: Sequence[str]) -> pa.Table:
-        """The named columns of all rows, or of `most` of them drawn at random, the same each time."""
+    def sample(self, most: int) -> tuple[list[Hit], Vector]:
+        """All paintings, or `most` of them drawn at random, the same each time; and their vectors."""
         with damage_explained(self.address):
-            return drawn(self._table, most, columns)
+            table = drawn(self._table, most, [*self._columns, "vector"])
+        return [self._hit(row, 0.0) for row in table.drop_columns("vector").to_pylist()], vectors_of(table["vector"])
 
     def _read(self, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
         condition = f"row IN ({', '.join(str(int(row)) for row in rows) or -1})"
@@ -156,7 +157,7 @@ def read_about(address: str) -> dict[str, Any]:
     """What an index says of itself; a ValueError if there is none, or it is of another format."""
     database, about = connect(address), dict[str, Any]()
     with damage_explained(address):
-        if _ABOUT in table_names(database):
+        if _ABOUT in database.list_tables().tables:
             about = json.loads(database.open_table(_ABOUT).to_arrow()["about"][0].as_py())
     if not about:
         raise ValueError(f"Got {address}, which is no index. `semart-hf index CATALOGUE --output INDEX` makes one.")
@@ -191,11 +192,6 @@ def write_about(database: Any, about: Mapping[str, Any]) -> None:
     """Let an index say this of itself from now on."""
     content = pa.table({"about": [json.dumps(about, allow_nan=False)]})
     database.create_table(_ABOUT, content, mode="overwrite")
-
-
-def table_names(database: Any) -> list[str]:
-    """Names of a database's tables."""
-    return list(database.list_tables().tables)
 
 
 def create_paintings(database: Any, about: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ def test_of_several_labels_a_filter_asks_for_one(tmp_path):
     by_row = {hit.row: hit.labels for hit in index.hits([0, 1, 2])}
     assert {row: labels["subjects"][0] for row, labels in by_row.items()} == dict(enumerate(SUBJECTS))
     assert by_row[0]["type"] == (["a"], pytest.approx(0.7))
-    assert [task["labels"] for task in map_content(index)["tasks"]] == [["dog | boat", "dog", "–"], ["a"]]
+    assert [task["labels"] for task in map_content(index)["tasks"]] == [["dog, boat", "dog", "–"], ["a"]]
     assert "<script>" in map_page(index)
 
 
