@@ -1,6 +1,5 @@
 """People's decisions about a catalogue's suggestions, in a SQLite file beside it: what, who, when, of what."""
 
-import hashlib
 import json
 import math
 import re
@@ -24,8 +23,7 @@ from .sources import Source, split_labels
 _TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE painting (
-    row INTEGER PRIMARY KEY, cells TEXT NOT NULL, shuffled INTEGER NOT NULL,
-    reviewer TEXT, leased_until REAL NOT NULL DEFAULT 0
+    row INTEGER PRIMARY KEY, cells TEXT NOT NULL, reviewer TEXT, leased_until REAL NOT NULL DEFAULT 0
 );
 CREATE TABLE suggestion (
     row INTEGER NOT NULL, task TEXT NOT NULL, label TEXT NOT NULL, confidence REAL NOT NULL,
@@ -38,21 +36,19 @@ CREATE TABLE decision (
 );
 CREATE INDEX by_confidence ON suggestion (state, confidence);
 CREATE INDEX by_turn ON suggestion (state, turn);
+CREATE INDEX by_row ON suggestion (state, row);
+CREATE INDEX by_chance ON suggestion (state, row * 2654435761 % 4294967296);
 CREATE INDEX by_reviewer ON painting (reviewer);
-CREATE INDEX by_shuffle ON painting (shuffled);
 CREATE INDEX by_painting ON decision (row, task);
 """
-# Which of the two tables is walked along its index, so that the first hit ends the search: CROSS keeps the order.
-_BY_QUESTION = "suggestion AS open CROSS JOIN painting USING (row)"
-_BY_PAINTING = "painting CROSS JOIN suggestion AS open USING (row)"
-#: In which order the paintings come that have something to decide, and its state; the first is the default.
+#: In which order the questions come, each along an index, and what state they have; the first is the default.
 ORDERS = {
-    "most expected gain first": (_BY_QUESTION, "open.turn", "open"),
-    "least sure first": (_BY_QUESTION, "open.confidence", "open"),
-    "in the catalogue's order": (_BY_PAINTING, "painting.row", "open"),
-    "at random": (_BY_PAINTING, "painting.shuffled", "open"),
-    "labels that the model doubts": (_BY_QUESTION, "open.confidence DESC", "doubted"),
-    "what was skipped": (_BY_QUESTION, "open.confidence", "skipped"),
+    "most expected gain first": ("open.turn", "open"),
+    "least sure first": ("open.confidence", "open"),
+    "in the catalogue's order": ("open.row", "open"),
+    "at random": ("open.row * 2654435761 % 4294967296", "open"),  # a hash of the row
+    "labels that the model doubts": ("open.confidence DESC", "doubted"),
+    "what was skipped": ("open.confidence", "skipped"),
 }
 #: Asks one question of a painting, and another painting next: of each it asks what teaches most.
 BY_GAIN = next(iter(ORDERS))
@@ -106,22 +102,22 @@ class Review:
         """
         if order not in ORDERS:
             raise ValueError(f"Got the order {order!r}. Allowed are {list(ORDERS)}. Choose one.")
-        self._check(task)
-        now, (tables, by, state) = time.time(), ORDERS[order]
+        if task is not None and task not in self.tasks:
+            raise ValueError(f"Got the task {task!r}. Allowed are {self.tasks}. Choose one.")
+        by, state = ORDERS[order]
         wanted = {"state": state, "task": task, "label": label}
-        values = [value for value in wanted.values() if value is not None]
+        values = [*(value for value in wanted.values() if value is not None), time.time(), reviewer]
         where = " AND ".join(f"open.{column} = ?" for column, value in wanted.items() if value is not None)
-        # Of one painting its few tasks are looked at: without `+`, all that is open, again for each painting.
-        of_painting = f"{_BY_PAINTING} WHERE +{where}"
-        asked = of_painting if tables == _BY_PAINTING else f"{tables} WHERE {where}"
-        queries = [(f"{asked} AND (leased_until < ? OR painting.reviewer = ?) ORDER BY {by}", now, reviewer)]
-        if order != BY_GAIN:
-            queries.insert(0, (f"{of_painting} AND leased_until >= ? AND painting.reviewer = ?", now, reviewer))
+        # CROSS keeps the order of the tables: the first is walked along an index, and the first hit ends the search.
+        free = f"{where} AND (leased_until < ? OR painting.reviewer = ?)"
+        queries = [f"suggestion AS open CROSS JOIN painting USING (row) WHERE {free} ORDER BY {by}"]
+        if order != BY_GAIN:  # `+`, or for one painting all that is open would be looked at
+            held = f"+{where} AND leased_until >= ? AND painting.reviewer = ?"
+            queries.insert(0, f"painting CROSS JOIN suggestion AS open USING (row) WHERE {held}")
         found = None
         with self._connected(writes=True) as connection:
-            for query, *whose in queries:
-                query = f"SELECT open.row FROM {query} LIMIT 1"
-                found = found or connection.execute(query, [*values, *whose]).fetchone()
+            for query in queries:
+                found = found or connection.execute(f"SELECT open.row FROM {query} LIMIT 1", values).fetchone()
             if found is not None:
                 self._lease(connection, found[0], reviewer)
         return None if found is None else self.painting(found[0])
@@ -143,7 +139,6 @@ class Review:
 
     def decide(self, row: int, task: str, label: str | None, reviewer: str, *, is_new: bool = False) -> None:
         """Keep a person's decision, where `None` skips; it is on disk when this returns."""
-        self._check(task)
         with self._connected(writes=True) as connection:
             found = connection.execute(
                 "SELECT label, confidence, state, reviewer, leased_until FROM suggestion JOIN painting USING (row) "
@@ -219,10 +214,6 @@ class Review:
             names = "row, task, label, is_new, suggested, confidence, reviewer, time"
             query = f"SELECT {names} FROM decision WHERE NOT is_undone AND label IS NOT NULL ORDER BY row, id"
             yield from map(dict, connection.execute(query))
-
-    def _check(self, task: str | None) -> None:
-        if task is not None and task not in self.tasks:
-            raise ValueError(f"Got the task {task!r}. Allowed are {self.tasks}. Choose one.")
 
     def _lease(self, connection: sqlite3.Connection, row: int, reviewer: str) -> None:
         until = time.time() + _LEASE_SECONDS
@@ -316,10 +307,9 @@ def _create(path: Path, digest: str, source: Source, tasks: Sequence[str]) -> No
                     second = () if task in source.separators else alternatives_in(alternatives)[:1]
                     asked.append(suggestions[-1])
                     questions.append(Question(task, label, confidence, *(second[0] if second else ())))
-            shuffled = int.from_bytes(hashlib.blake2b(str(number).encode(), digest_size=4).digest(), "big")
             cells = {name: readable(value) for name, value in row.cells.items() if value is not None}
-            values = [number, json.dumps(cells, ensure_ascii=False), shuffled]
-            connection.execute("INSERT INTO painting (row, cells, shuffled) VALUES (?, ?, ?)", values)
+            values = [number, json.dumps(cells, ensure_ascii=False)]
+            connection.execute("INSERT INTO painting (row, cells) VALUES (?, ?)", values)
         for turn, place in enumerate(order_by_gain(questions)):
             asked[place][-1] = turn
         connection.executemany("INSERT INTO suggestion VALUES (?, ?, ?, ?, ?, ?, ?, ?)", suggestions)

@@ -170,7 +170,7 @@ class ReviewPage:
 
     def _open_task(self, painting: Painting | None, order: str, wanted: str = "", label: str = "") -> str | None:
         """The task to be decided next: the wanted one, or of those that are open the first in the order."""
-        found = [one for one in painting.suggestions if one.state == ORDERS[order][2]] if painting else []
+        found = [one for one in painting.suggestions if one.state == ORDERS[order][1]] if painting else []
         found = [one for one in found if wanted in ("", one.task) and label in ("", one.label)]
         key = (lambda one: one.turn) if order == BY_GAIN else (lambda one: one.confidence)
         return min(found, key=key).task if found else None
