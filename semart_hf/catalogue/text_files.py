@@ -12,13 +12,14 @@ from typing import NamedTuple
 from .tables import Problem
 from .text import word_table
 
-# UTF-32's little-endian mark begins with that of UTF-16.
-_BYTE_ORDER_MARKS = {
+#: Encodings by their mark, with their order, as `utf-16` alone would write this machine's. UTF-32's mark begins with
+#: that of UTF-16.
+BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _NO_TEXTS = {
     b"PK\x03\x04": "an Excel workbook or another zip archive",
@@ -98,7 +99,7 @@ def _known_by_its_start(start: bytes, path: str | Path) -> str | None:
             raise ValueError(
                 f"Got {path}, which is {kind}, but it is read as text. Save its table as CSV in UTF-8 and give that."
             )
-    for mark, encoding in _BYTE_ORDER_MARKS.items():
+    for mark, encoding in BYTE_ORDER_MARKS.items():
         if start.startswith(mark):
             return encoding
     if start.count(0) > len(start) / 50:

@@ -1,6 +1,5 @@
 """A catalogue's file, read row by row and written again as it was, with columns beside its own."""
 
-import codecs
 import hashlib
 import io
 import json
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.catalogue_files import as_text
-from semart_hf.catalogue.text_files import Record, read_records
+from semart_hf.catalogue.text_files import BYTE_ORDER_MARKS, Record, read_records
 from semart_hf.extras import optional
 from semart_hf.files import atomic_file, update_digest
 
@@ -25,14 +24,6 @@ _PIECE_ROWS = 1024
 _TEXTS = (pa.string(), pa.large_string())
 # A byte that is no UTF-8 is read, and written as it was.
 _EVERY_BYTE: Any = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
-# Named with their order, by their mark: `utf-16` alone would write this machine's. UTF-32's mark begins with UTF-16's.
-_ENCODINGS = {
-    codecs.BOM_UTF32_LE: "utf-32-le",
-    codecs.BOM_UTF32_BE: "utf-32-be",
-    codecs.BOM_UTF16_LE: "utf-16-le",
-    codecs.BOM_UTF16_BE: "utf-16-be",
-    codecs.BOM_UTF8: "utf-8",
-}
 # The earliest time that a zip archive can name: a workbook's own bytes do not depend on when it was written.
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -105,8 +96,8 @@ class _DelimitedText(Catalogue):
         self.columns = header.fields
         with path.open("rb") as file:
             start = file.read(4)
-        self._mark = next((mark for mark in _ENCODINGS if start.startswith(mark)), b"")
-        self.encoding = _ENCODINGS.get(self._mark, found)
+        self._mark = next((mark for mark in BYTE_ORDER_MARKS if start.startswith(mark)), b"")
+        self.encoding = BYTE_ORDER_MARKS.get(self._mark, found)
         self._quotes_all = False
 
     def rows(self) -> Iterator[Row]:
