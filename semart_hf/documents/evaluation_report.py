@@ -128,7 +128,7 @@ def draw_figures(
 
 def matrix_tasks(outcomes: Outcomes) -> list[str]:
     """Names of the tasks whose confusion matrix is shown."""
-    return [task for task in outcomes.single() if outcomes.task(task).num_labels <= MOST_MATRIX_LABELS]
+    return [task for task in outcomes.single() if len(outcomes.task(task).labels) <= MOST_MATRIX_LABELS]
 
 
 def choose_paintings(outcomes: Outcomes) -> tuple[dict[str, list[int]], dict[ConfusionCell, list[int]]]:

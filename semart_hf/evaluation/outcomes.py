@@ -25,16 +25,10 @@ def probabilities_of(logits: Any, task: Mapping[str, Any], temperature: float = 
 
 @dataclass(frozen=True)
 class _Rows:
-    """A task's labels, empty where they were not given, and columns of which each has a row a painting."""
+    """A task's labels, and columns of which each has a row a painting."""
 
     labels: tuple[str, ...]
     references: npt.NDArray[np.signedinteger[Any]]  # `UNKNOWN_LABEL` where it is unknown
-
-    @property
-    def num_labels(self) -> int:
-        """Size of the vocabulary, or of the part of it that was seen where it was not given."""
-        answers = self.row_columns().get("predictions", self.references)
-        return len(self.labels) or 1 + int(max(self.references.max(initial=-1), answers.max(initial=-1)))
 
     @property
     def is_known(self) -> npt.NDArray[np.bool_]:
@@ -109,11 +103,9 @@ class SeveralOutcomes(_Rows):
 class Outcomes:
     """Collects predictions batch by batch and keeps what scores need; `unreadable` says by row id what is wrong."""
 
-    def __init__(self, tasks: Sequence[str | Mapping[str, Any]]):
-        """Start without rows; tasks are names or a `config.tasks`, in the order of the references' columns."""
-        self.tasks: list[Mapping[str, Any]] = [
-            {"name": task, "labels": []} if isinstance(task, str) else task for task in tasks
-        ]
+    def __init__(self, tasks: Sequence[Mapping[str, Any]]):
+        """Start without rows; tasks are a `config.tasks`, in the order of the references' columns."""
+        self.tasks = list(tasks)
         self.columns = label_columns(self.tasks)
         self.task_names = list(self.columns)
         self.num_rows = 0
@@ -181,15 +173,14 @@ def _outcomes_of(task: Mapping[str, Any], predictions: npt.NDArray[Any], referen
     name, labels, has_several = task["name"], tuple(task["labels"]), is_multi_label(task)
     references = references if has_several else references[:, 0]
     has_probabilities = has_several or predictions.ndim > 1
-    num_labels = len(labels) or (predictions.shape[1] if has_probabilities else np.iinfo(np.int32).max)
-    if predictions.shape != ((len(references), num_labels) if has_probabilities else (len(references),)):
+    if predictions.shape != ((len(references), len(labels)) if has_probabilities else (len(references),)):
         raise ValueError(
             f"Got predictions of shape {predictions.shape} and {len(references)} references for {name!r}, which has "
-            f"{len(labels) or 'unknown'} labels. Give one row a painting, with its label or with one number a label."
+            f"{len(labels)} labels. Give one row a painting, with its label or with one number a label."
         )
     checked = {"references": references[references != UNKNOWN_LABEL]}
     for what, indices in (checked if has_probabilities else checked | {"predictions": predictions}).items():
-        most = 1 if has_several else num_labels - 1
+        most = 1 if has_several else len(labels) - 1
         if len(wrong := indices[(indices < 0) | (indices > most)]):
             raise ValueError(
                 f"Got {wrong[0]} among the {what} of {name!r}. Allowed are numbers from 0 to {most}"

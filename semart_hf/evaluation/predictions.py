@@ -144,8 +144,6 @@ def predictions_writer(
     Columns: `row_id`, and by task `{task}_true` (null where unknown), `{task}_predicted` and `{task}_probabilities`, a
     struct with one number a label, or beyond `MOST_FIELDS` labels a list.
     """
-    kept = ("name", "labels", "kind", "positions", "unit", "thresholds")
-    tasks = [{key: task[key] for key in kept if key in task} for task in tasks]
     fields = [("row_id", pa.string())]
     for task in tasks:
         distribution = distributions(np.zeros((0, len(task["labels"])), np.float32), task["labels"]).type

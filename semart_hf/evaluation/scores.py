@@ -54,10 +54,9 @@ def score_task(outcomes: TaskOutcomes | SeveralOutcomes) -> dict[str, Any]:
     if UNKNOWN in known.labels and not has_several:
         named = _mean_scores(known.select(known.references != known.labels.index(UNKNOWN)))
         scores["without_unk"] = {name: named[name] for name in ("num_rows", *LABEL_SCORES)}
-    if known.labels:
-        scores["per_label"] = _per_label(known)
-        if not has_several and len(present := np.unique(known.references)) == 1:
-            scores["only_label"] = known.labels[present[0]]
+    scores["per_label"] = _per_label(known)
+    if not has_several and len(present := np.unique(known.references)) == 1:
+        scores["only_label"] = known.labels[present[0]]
     return scores
 
 
@@ -107,7 +106,7 @@ def mean_scores(outcomes: TaskOutcomes | SeveralOutcomes, counts: npt.NDArray[An
 
 def label_scores(outcomes: TaskOutcomes | SeveralOutcomes) -> DrawnScores:
     """Precision, recall, F1 and support of each label (..., num_labels); of several also average precision."""
-    size = outcomes.num_labels
+    size = len(outcomes.labels)
     if isinstance(outcomes, SeveralOutcomes):
         has, is_answer = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
         indicators = sparse.csr_array(np.concatenate([has & is_answer, has, is_answer], axis=1)).astype(float)
@@ -148,7 +147,7 @@ def average_precisions(outcomes: SeveralOutcomes) -> Callable[[npt.NDArray[Any]]
         drawn = counts[order] * is_known
         right = np.cumsum(drawn * has, axis=1)
         precision = np.take_along_axis(ratio(right, np.cumsum(drawn, axis=1)), last, axis=1)
-        found = np.full(outcomes.num_labels, np.nan)
+        found = np.full(len(outcomes.labels), np.nan)
         found[occurs] = ratio(np.nansum(drawn * has * precision, axis=1), right[:, -1])
         return found
 
@@ -157,7 +156,7 @@ def average_precisions(outcomes: SeveralOutcomes) -> Callable[[npt.NDArray[Any]]
 
 def confusion_counts(outcomes: TaskOutcomes) -> npt.NDArray[np.int64]:
     """How often each label (row) was taken for each label (column): (num_labels, num_labels), known rows only."""
-    known, size = outcomes.known(), outcomes.num_labels
+    known, size = outcomes.known(), len(outcomes.labels)
     cells = known.references.astype(np.int64) * size + known.predictions
     return np.bincount(cells, minlength=size * size).reshape(size, size)
 
@@ -258,11 +257,6 @@ def compute_metrics_for(tasks: Sequence[Mapping[str, Any]]) -> Callable[[EvalPre
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         logits = prediction.predictions
-        if not isinstance(logits, Mapping):
-            raise ValueError(
-                f"Got predictions of type {type(logits).__name__}. A mapping from task to logits is needed. List the "
-                "model's other outputs in config.keys_to_ignore_at_inference."
-            )
         broken = [name for name in names if not np.isfinite(logits[name]).all()]
         if broken:
             raise ValueError(

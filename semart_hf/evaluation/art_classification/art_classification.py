@@ -4,6 +4,7 @@ from typing import Any
 
 import datasets
 import evaluate
+import numpy as np
 
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.scores import flatten_scores, score_outcomes
@@ -39,6 +40,9 @@ class ArtClassification(evaluate.Metric):
         )
 
     def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
-        outcomes = Outcomes(self.tasks)
+        size = 1 + max(int(np.max(rows, initial=-1)) for rows in (predictions, references))
+        labels = [f"label {number}" for number in range(size)]  # of tasks that are named alone
+        tasks = [{"name": task, "labels": labels} if isinstance(task, str) else task for task in self.tasks]
+        outcomes = Outcomes(tasks)
         outcomes.add(predictions, references)
         return flatten_scores(score_outcomes(outcomes))
