@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from .catalogue_files import FORMAT_OF_ENDING, SourceTable, imagefolder_files, read_dataset, read_table
 from .mapping import SEMART_NAMES, CatalogueMapping, ColumnRule, Columns, SplitRule, normal
 from .rules import label_text, medium_of
-from .schema import SEMART_TASKS, Task, separator_of
-from .tables import RESERVED_COLUMNS, SPLITS, TEXT_COLUMNS, Problem, ReleaseTables, cells_of, divided_rows, stored_rows
+from .schema import SEMART_TASKS, Problem, Task, separator_of
+from .tables import RESERVED_COLUMNS, SPLITS, TEXT_COLUMNS, ReleaseTables, cells_of, divided_rows, stored_rows
 
 logger = logging.getLogger(__name__)
 #: The official files by split.

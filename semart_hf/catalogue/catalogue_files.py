@@ -17,7 +17,8 @@ from semart_hf.extras import optional
 from semart_hf.files import atomic_file
 
 from .mapping import normal
-from .tables import PIECE_ROWS, Problem
+from .schema import Problem
+from .tables import PIECE_ROWS
 from .text_files import checked_rows, open_lines, read_records
 
 # First bytes of picture formats, for the ending of a file.

@@ -1,5 +1,6 @@
 """Which tasks a model learns, and their labels: where they are, learned, numbered, ordered, and several in a cell."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,24 @@ UNKNOWN = "UNK"
 _PERIOD = re.compile(r"(\d{1,4})\s*[-–]\s*(\d{1,4})")
 # Separators that a column of text is read with where none is named, if it has one of them and not the other.
 _SEPARATORS = ("|", ";")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding about one row, and what was done with the row because of it."""
+
+    row: int | None  # number in its file from 1; `None` where the finding concerns a whole file
+    split: str | None
+    image_file: str | None
+    problem: str  # kind of finding, such as `missing_picture`
+    detail: str
+    action: str  # such as `dropped` or `kept as text`
+    release: str | None = None  # where several are merged
+
+    def as_json(self) -> str:
+        """One line of JSON; `release` only where several releases are merged."""
+        record = {name: value for name, value in vars(self).items() if name != "release" or value is not None}
+        return json.dumps(record, ensure_ascii=False)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """A catalogue's rows in one form, whatever they were read from: on disk, by split, with what was found wrong."""
 
 import hashlib
-import json
 import logging
 import mmap
 import tempfile
@@ -24,6 +23,7 @@ from .picture_files import find_picture
 from .schema import (
     SEMART_TASKS,
     UNKNOWN,
+    Problem,
     Task,
     label_number,
     learn_vocabulary,
@@ -43,24 +43,6 @@ ORIGIN_COLUMNS = ("row_number", "images_folder")
 RESERVED_COLUMNS = ("image", "text", "split", "release", *ORIGIN_COLUMNS)
 #: Rows that are read, made and written at a time.
 PIECE_ROWS = 1024
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One finding about one row, and what was done with the row because of it."""
-
-    row: int | None  # number in its file from 1; `None` where the finding concerns a whole file
-    split: str | None
-    image_file: str | None
-    problem: str  # kind of finding, such as `missing_picture`
-    detail: str
-    action: str  # such as `dropped` or `kept as text`
-    release: str | None = None  # where several are merged
-
-    def as_json(self) -> str:
-        """One line of JSON; `release` only where several releases are merged."""
-        record = {name: value for name, value in vars(self).items() if name != "release" or value is not None}
-        return json.dumps(record, ensure_ascii=False)
 
 
 @dataclass(frozen=True)

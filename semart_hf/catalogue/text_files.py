@@ -9,7 +9,7 @@ from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from .tables import Problem
+from .schema import Problem
 from .text import word_table
 
 #: Encodings by their mark, with their order, as `utf-16` alone would write this machine's. UTF-32's mark begins with

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from semart_hf.catalogue.picture_files import check_enough_pictures
-from semart_hf.catalogue.schema import UNKNOWN, numbers_of_labels
-from semart_hf.catalogue.tables import TEXT_COLUMNS, Problem, ReleaseTables, cells_of, labels_of_task, numbered
+from semart_hf.catalogue.schema import UNKNOWN, Problem, numbers_of_labels
+from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, cells_of, labels_of_task, numbered
 from semart_hf.catalogue.text import WAYS_OF_NAMING
 from semart_hf.files import atomic_folder, write_json, write_text
 

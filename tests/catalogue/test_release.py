@@ -8,8 +8,8 @@ from PIL import Image
 from semart_hf.catalogue import catalogue_files, tables
 from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.catalogue.mapping import SplitRule
-from semart_hf.catalogue.schema import SEMART_TASKS
-from semart_hf.catalogue.tables import TEXT_COLUMNS, Problem, typed_splits
+from semart_hf.catalogue.schema import SEMART_TASKS, Problem
+from semart_hf.catalogue.tables import TEXT_COLUMNS, typed_splits
 
 HEADER = "IMAGE_FILE\tDESCRIPTION\tAUTHOR\tTITLE\tTECHNIQUE\tDATE\tTYPE\tSCHOOL\tTIMEFRAME"
 COLUMNS = [*TEXT_COLUMNS, *(task.name for task in SEMART_TASKS)]

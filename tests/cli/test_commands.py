@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from semart_hf.cli.__main__ import COMMANDS, main
 from semart_hf.cli.command import command, print_table
@@ -34,13 +35,15 @@ def test_help_of_every_command_imports_nothing_heavy(name, words):
     assert not modules & (HEAVY - ({"transformers", "PIL"} if name == "train" else set()))
 
 
-def test_an_answer_needs_neither_tables_nor_what_trains_and_evaluates(model):
-    words = ["-m", "semart_hf.cli.predict", "--model", str(model), "--text", "a view of delft", "--device", "cpu"]
+def test_an_answer_needs_neither_tables_nor_what_trains_and_evaluates(model, tmp_path):
+    Image.new("RGB", (64, 48)).save(tmp_path / "delft.png")
+    (tmp_path / "delft.txt").write_text("a view of delft", encoding="utf-8")
+    words = ["-m", "semart_hf.cli.predict", "--model", str(model), "--input", str(tmp_path), "--device", "cpu"]
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *words], capture_output=True, text=True, check=True, cwd=CHECKOUT
     )
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "a view of delft" in done.stdout
+    assert "delft.png" in done.stdout
     assert "torch" in modules  # as the lines are read
     heavy = {"datasets", "pandas", "pyarrow", "matplotlib", "sklearn", "evaluate", "gradio", "scipy.stats"}
     assert not modules & heavy
