@@ -222,36 +222,22 @@ def import_profile(command: list[str]) -> dict[str, float]:
 
 TOWERS = {"resnet18": "ResNet18", "efficientnet_b0": "EfficientNet-B0", "vit_tiny": "ViT-Tiny"}
 Figures = Mapping[str, Any]
-# A row's name, the keys of the ratio and of both sides' figures that it shows, and how each is written.
+# Of a row its part, its name, the keys of the ratio and of both sides' figures in it, and how each is written.
 SPEEDS = [
-    ("training, times as fast; paintings a second", "train/ratio", "train/rows_per_second", "{:.1f}", "{:.1f}"),
-    (
-        "10 epochs from a cold start, estimated; s",
-        "train/cold_run/ratio",
-        "train/cold_run/seconds",
-        "{:.1f}",
-        "{:.0f}",
-    ),
-    ("training, share of the arithmetic's limit", "train/share_of_limit", "", "{:.2f}", ""),
-    ("training, speed left beside a busy process", "", "train/beside/speed", "", "{:.2f}"),
-    ("peak memory in training, MiB", "", "train/peak_mb", "", "{:,}"),
-    (
-        "inference, times as fast; paintings a second",
-        "inference/ratio",
-        "inference/rows_per_second",
-        "{:.1f}",
-        "{:.1f}",
-    ),
-    ("inference, share of the model's limit", "inference/share_of_limit", "", "{:.2f}", ""),
-    ("inference, speed left beside a busy process", "", "inference/beside/speed", "", "{:.2f}"),
-    ("one painting, share of the time; ms", "inference/latency_ratio", "inference/latency_ms", "{:.2f}", "{:.0f}"),
-    ("peak memory in inference, MiB", "", "inference/peak_mb", "", "{:,}"),
-    ("a catalogue's suggestions, share of the pipeline's rate", "inference/catalogue_ratio", "", "{:.2f}", ""),
+    ("train", "training, times as fast; paintings a second", "ratio", "rows_per_second", "{:.1f}", "{:.1f}"),
+    ("train", "10 epochs from a cold start, estimated; s", "cold_run/ratio", "cold_run/seconds", "{:.1f}", "{:.0f}"),
+    ("train", "training, share of the arithmetic's limit", "share_of_limit", "", "{:.2f}", ""),
+    ("train", "training, speed left beside a busy process", "", "beside/speed", "", "{:.2f}"),
+    ("train", "peak memory in training, MiB", "", "peak_mb", "", "{:,}"),
+    ("inference", "inference, times as fast; paintings a second", "ratio", "rows_per_second", "{:.1f}", "{:.1f}"),
+    ("inference", "inference, share of the model's limit", "share_of_limit", "", "{:.2f}", ""),
+    ("inference", "inference, speed left beside a busy process", "", "beside/speed", "", "{:.2f}"),
+    ("inference", "one painting, share of the time; ms", "latency_ratio", "latency_ms", "{:.2f}", "{:.0f}"),
+    ("inference", "peak memory in inference, MiB", "", "peak_mb", "", "{:,}"),
+    ("inference", "a catalogue's suggestions, share of the pipeline's rate", "catalogue_ratio", "", "{:.2f}", ""),
 ]
-TECHNIQUES = [
-    (name, f"train/without/{name}/speed", "", "{:.2f}", "")
-    for name in (*FIELDS, *(technique.name for technique in TRAINING_TECHNIQUES))
-]
+NAMES = [*FIELDS, *(technique.name for technique in TRAINING_TECHNIQUES)]
+TECHNIQUES = [("train", name, f"without/{name}/speed", "", "{:.2f}", "") for name in NAMES]
 # What a file may hold: part, and what it is called where it is missing.
 PARTS = {
     "train": "training",
@@ -283,12 +269,11 @@ def speed_text(measured: Figures) -> str:
     return "\n\n".join(filter(None, [*tables, *sentences(measured), about]))
 
 
-def tower_table(title: str, measured: Figures, rows: Sequence[tuple[str, str, str, str, str]]) -> str:
+def tower_table(title: str, measured: Figures, rows: Sequence[tuple[str, str, str, str, str, str]]) -> str:
     """A table with a column for each tower, and a row for what any of them has; empty where nothing was measured."""
-    parts = {part: measured.get(part, {}).get("towers", {}) for part in ("train", "inference")}
-    towers = list(dict.fromkeys([*parts["train"], *parts["inference"]]))
-    figures = [{part: found.get(tower) for part, found in parts.items()} for tower in towers]
-    lines = [[name, *(cell(of_tower, *how) for of_tower in figures)] for name, *how in rows]
+    found = {part: measured.get(part, {}).get("towers", {}) for part in ("train", "inference")}
+    towers = list(dict.fromkeys([*found["train"], *found["inference"]]))
+    lines = [[name, *(cell(found[part].get(tower), *how) for tower in towers)] for part, name, *how in rows]
     lines = [line for line in lines if set(line[1:]) - {DASH}]
     header = [title, *(TOWERS.get(tower, tower) for tower in towers)]
     return Table(header, lines, num_text_columns=len(header)).markdown() if lines else ""

@@ -13,7 +13,7 @@ from semart_hf.documents.table import first_of
 from semart_hf.extras import optional
 
 from .catalogue_options import add_catalogue_options, catalogue_of, reading_of, source_of
-from .command import command, load_model, parser_of
+from .command import command, load_classifier, parser_of
 
 MOST_CHARACTERS = 5000
 PREVIEW_SIZE = 720  # pixels of the longer side
@@ -244,21 +244,19 @@ def add_painting(gradio: Any, page: Page, examples: list[Any]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     gradio = optional("gradio", "app")  # before the model, which takes longer
-    from semart_hf.model.pipeline_semart import ArtClassificationPipeline
-
     results = read_results(options.model, options.revision)
     examples = find_examples(options.model, options.revision, options.examples)
-    model, processor = load_model(options.model, revision=options.revision)
-    classifier = ArtClassificationPipeline(model=model, processor=processor)
+    classifier = load_classifier(options.model, options.revision)
+    config = classifier.model.config
     page = Page(classifier, thresholds_in(results))
     style, keys, review, search = STYLE, "", None, None
     if options.catalogue is not None:
         from semart_hf.collection import review_page
         from semart_hf.collection.review import begin_review
 
-        source = source_of(options, catalogue_of(options), model.config.tasks, has_suggestions=True)
+        source = source_of(options, catalogue_of(options), config.tasks, has_suggestions=True)
         begun = begin_review(source, page.tasks, reading_of(options))
-        labels = {task["name"]: task["labels"] for task in model.config.tasks}
+        labels = {task["name"]: task["labels"] for task in config.tasks}
         review = review_page.ReviewPage(begun, source, labels, page.explanation)
         style, keys = STYLE + review_page.STYLE, review_page.KEYS
     if options.index is not None:
@@ -266,7 +264,7 @@ def main(arguments: list[str] | None = None) -> None:
 
         search = search_page.SearchPage(options.index, classifier, options.model)
         style += search_page.STYLE
-    short = model_in_short(model.config, results)
+    short = model_in_short(config, results)
     blocks = build_page(gradio, page, Path(options.model).name, short, examples, review, search)
     blocks.queue(max_size=64).launch(  # more requests are refused
         server_name=options.host,

@@ -58,39 +58,38 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     from semart_hf.data.rows import labels_of
     from semart_hf.evaluation.label_errors import find_label_errors, with_other_labels
     from semart_hf.evaluation.predictions import predict_dataset
+    from semart_hf.model.configuration_semart import is_multi_label
     from semart_hf.recipes.recipe import effective_recipe, read_recipe
 
     catalogue, recipe = catalogue_of(options), {}
     if options.model is not None:
         model, processor = load_model(options.model)
-        entries = {task["name"]: task for task in model.config.tasks}
+        entries = {task["name"]: task for task in model.config.tasks if not is_multi_label(task)}
+        others = [name for name in model.config.task_names if name not in entries]
     else:
         recipe = effective_recipe(read_recipe(options.recipe), fields)
-        entries = one_label_tasks(options.tasks or recipe.get("tasks"))
+        entries, others = one_label_tasks(options.tasks or recipe.get("tasks"))
+    if others:
+        print(f"Not judged, they have several labels, or derived ones: {', '.join(others)}", file=sys.stderr)
     has_suggestions = any(f"{name}_suggested" in catalogue.columns for name in entries)
     source = source_of(options, catalogue, list(entries.values()), has_suggestions=has_suggestions)
     if absent := [name for name in entries if name not in source.label_columns]:
         print(f"Not judged, the catalogue has no column of them: {', '.join(absent)}", file=sys.stderr)
-    names = [name for name in entries if name in source.label_columns]
-    rows, _, notices = labelled_rows(source, names)
+    tasks = [entry for name, entry in entries.items() if name in source.label_columns]
+    if not tasks:
+        lacks = f"which lacks a column of every task with one label, {list(entries)}"
+        raise ValueError(f"Got {options.catalogue}, {lacks}. Name its columns as the tasks, or give --mapping.")
+    rows, _, notices = labelled_rows(source, [task["name"] for task in tasks])
     print("".join(f"{line}\n" for line in notices), end="", file=sys.stderr)
-    tasks: list[dict[str, Any]] = []
-    if options.model is None and names:
-        recipe["tasks"] = [entries[name] for name in names]
-        probabilities, tasks = out_of_fold(options, recipe, rows)
-    elif names:
-        tasks = [task for task in model.config.tasks if task["name"] in names and task.get("kind") != "multi_label"]
-        if several := [name for name in names if name not in [task["name"] for task in tasks]]:
-            print(f"Not judged, they have several labels: {', '.join(several)}", file=sys.stderr)
+    if options.model is None:
+        probabilities, tasks = out_of_fold(options, {**recipe, "tasks": tasks}, rows)
+    else:
         rows, num_left_out = with_known_labels(rows, tasks)
         if num_left_out:
             print(f"{num_left_out} labels that the model lacks are not judged.", file=sys.stderr)
         how: dict[str, Any] = {"batch_size": options.batch_size, "device": options.device, "show_progress": True}
         answers = predict_dataset(model, processor, rows.select_columns(["image", "text"]), **how)
         probabilities = answers.probabilities(model.config.temperatures)
-    if not tasks:
-        lacks = f"which lacks a column of every task with one label, {names}"
-        raise ValueError(f"Got {options.catalogue}, {lacks}. Name its columns as the tasks, or give --mapping.")
     judged_names = [task["name"] for task in tasks]
     numbers = labels_of(rows.select_columns(judged_names).to_list(), tasks).numpy()
     references = dict(zip(judged_names, numbers.T, strict=True))
@@ -116,9 +115,7 @@ def folds_folder(output_dir: Path) -> Path:
 def in_words(task: str, references: Any, errors: Any) -> str:
     """What was found about a task."""
     known = references[references >= 0]
-    if not len(known):
-        return f"{task}: no label."
-    if len({*known.tolist()}) == 1:
+    if len({*known.tolist()}) < 2:
         return f"{task}: not judged, its {len(known):,} labels are all the same."
     return (
         f"{task}: {int(errors.is_flagged.sum()):,} of {len(known):,} labels are flagged. If all were right, "
@@ -126,15 +123,13 @@ def in_words(task: str, references: Any, errors: Any) -> str:
     )
 
 
-def one_label_tasks(given: Any) -> dict[str, dict[str, Any]]:
-    """A recipe's tasks by name, without those that have several or derived labels."""
+def one_label_tasks(given: Any) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """A recipe's tasks by name, and the names of those that have several or derived labels."""
     from semart_hf.catalogue.schema import SEMART_TASKS, read_tasks
 
     tasks = read_tasks(given) if given else list(SEMART_TASKS)
-    if others := [task.name for task in tasks if task.kind == "multi_label" or task.rule or task.column]:
-        reason = "they have several labels, or labels of another column"
-        print(f"Not judged, {reason}: {', '.join(others)}", file=sys.stderr)
-    return {task.name: task.entry for task in tasks if task.name not in others}
+    others = [task.name for task in tasks if task.kind == "multi_label" or task.rule or task.column]
+    return {task.name: task.entry for task in tasks if task.name not in others}, others
 
 
 def out_of_fold(

@@ -26,7 +26,6 @@ COMMANDS = {
     "app": "Serve a model in the browser",
     "miniature": "Paint a small picture collection to try everything on",
 }
-OPTION = "__num_cpu_threads_per_process"  # of accelerate, which takes - for _ and shorter forms, too
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun")
 LAUNCHER_MODULES = ("accelerate.commands.", "torch.distributed.")
 
@@ -72,8 +71,7 @@ def is_launchers_default() -> bool:
     except psutil.Error:
         return False
     is_launcher = any(Path(word).stem in LAUNCHERS or word.startswith(LAUNCHER_MODULES) for word in words[:4])
-    names = [word.partition("=")[0].replace("-", "_") for word in words]
-    return is_launcher and not any(OPTION.startswith(name) and len(name) > len("__num_") for name in names)
+    return is_launcher and not any("num_cpu_threads" in word.replace("-", "_") for word in words)
 
 
 def cores() -> int:
@@ -90,13 +88,6 @@ def parser_of(name: str, epilog: str | None = None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(f"semart-hf {name}", description=f"{COMMANDS[name]}.", epilog=epilog, **layout)
 
 
-def check_folders(option: str, output: Path, **read: Path | None) -> None:
-    """Refuse to write into a folder that is read, each named by its option."""
-    for name, folder in read.items():
-        if folder is not None and folder.resolve() == output.resolve():
-            raise ValueError(f"Got {folder} as --{name} and as --{option}. Two folders are needed. Give another one.")
-
-
 def load_model(name: str, revision: str | None = None) -> tuple[Any, Any]:
     """Model and processor of a folder or of a repository on the Hub."""
     from transformers import AutoModel, AutoProcessor
@@ -108,6 +99,14 @@ def load_model(name: str, revision: str | None = None) -> tuple[Any, Any]:
     logging.disable_progress_bar()
     model = AutoModel.from_pretrained(name, revision=revision, trust_remote_code=False)
     return model.eval(), AutoProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
+
+
+def load_classifier(name: str, revision: str | None = None, device: Any = None) -> Any:
+    """The pipeline of a folder or of a repository on the Hub."""
+    from semart_hf.model.pipeline_semart import ArtClassificationPipeline
+
+    model, processor = load_model(name, revision)
+    return ArtClassificationPipeline(model=model, processor=processor, device=device)
 
 
 def process_state(device: str | None) -> Any:

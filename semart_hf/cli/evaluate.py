@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .command import check_folders, command, load_model, parser_of, print_table, usable_device
+from .command import command, load_model, parser_of, print_table, usable_device
 
 
 def split_name(name: str) -> str:
@@ -33,7 +33,6 @@ def main(arguments: list[str] | None = None) -> None:
     add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
     add("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="auto: bf16 where the hardware has it")
     options = parser.parse_args(arguments)
-    check_folders("output_dir", options.output_dir, model=Path(options.model), compare=options.compare)
 
     from semart_hf.evaluation.calibration import check_can_store, store_calibration
     from semart_hf.evaluation.results import evaluation_folder

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from semart_hf.documents.table import Table
 
-from .command import check_folders, command, load_model, parser_of, print_table
+from .command import command, load_model, parser_of, print_table
 
 
 @command("export")
@@ -13,7 +13,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
     parser.add_argument("--output", required=True, type=Path, help="folder for the graphs, processor and labels")
     options = parser.parse_args(arguments)
-    check_folders("output", options.output, model=Path(options.model))
     from semart_hf.publishing.onnx_export import export_onnx
 
     model, processor = load_model(options.model)

@@ -10,7 +10,7 @@ from typing import Any
 from semart_hf.documents.table import Table
 
 from .catalogue_options import add_catalogue_options, catalogue_of, source_of
-from .command import command, load_model, parser_of, print_table, process_state, usable_device
+from .command import command, load_classifier, parser_of, print_table, process_state, usable_device
 
 EPILOG = """Of a catalogue, OUT is the same file with columns beside its own: for each task the suggestion, its
 confidence, alternatives, and a decision (known: the cell is not empty; accepted: sure enough for --risk; unsure). The
@@ -61,15 +61,15 @@ def main(arguments: list[str] | None = None) -> None:
 
     from semart_hf.files import write_text
     from semart_hf.model.configuration_semart import is_multi_label
-    from semart_hf.model.pipeline_semart import UNSURE, ArtClassificationPipeline, error_of
+    from semart_hf.model.pipeline_semart import UNSURE, error_of
 
-    model, processor = load_model(options.model)
-    classify = ArtClassificationPipeline(model=model, processor=processor, device=options.device)
+    classify = load_classifier(options.model, device=options.device)
+    config = classify.model.config
     readable = [painting for painting in paintings if "error" not in painting]
     inputs = ({name: value for name, value in painting.items() if value is not None} for painting in readable)
     settings = {"min_confidence": options.min_confidence, "batch_size": options.batch_size}
     answers = classify(inputs, on_error="return", top_k=options.top_k or "auto", **settings)
-    single = [] if options.top_k else [task["name"] for task in model.config.tasks if not is_multi_label(task)]
+    single = [] if options.top_k else [task["name"] for task in config.tasks if not is_multi_label(task)]
     with tqdm(answers, total=len(readable), unit="painting", disable=len(paintings) < 2) as progress:
         for painting, answer in zip(readable, progress, strict=True):
             error = error_of(answer)
@@ -84,10 +84,10 @@ def main(arguments: list[str] | None = None) -> None:
         # A byte of a file's name that is no UTF-8 is written as JSON's own escape, `\udcfe`, which reads as that name.
         write_text(options.output, text.encode("utf-8", "backslashreplace").decode())
     elif len(errors) < len(paintings) or len(paintings) > 1:
-        header = ["painting", *model.config.task_names]
+        header = ["painting", *config.task_names]
         print_table(Table(header, [row_of(one, header[1:]) for one in paintings], num_text_columns=len(header)))
-    if model.config.training_notice:
-        print(model.config.training_notice, file=sys.stderr)
+    if config.training_notice:
+        print(config.training_notice, file=sys.stderr)
     if errors and len(errors) == len(paintings) == 1:
         raise ValueError(errors[0])
     if len(errors) == len(paintings):
@@ -111,25 +111,24 @@ def suggest(options: argparse.Namespace) -> None:
         raise ValueError(f"Got {output} as --output of {read}. {rule}. {advice}.")
 
     from semart_hf.collection import suggestions
-    from semart_hf.model.pipeline_semart import ArtClassificationPipeline, error_of
+    from semart_hf.model.pipeline_semart import error_of
 
     catalogue = catalogue_of(options)
-    model, processor = load_model(options.model)
-    config, tasks = model.config, model.config.task_names
+    state = process_state(options.device)
+    device = options.device or (state.device if state.num_processes > 1 else None)
+    classify = load_classifier(options.model, device=device)
+    config, tasks = classify.model.config, classify.model.config.task_names
     source = source_of(options, catalogue, config.tasks)
     fill = list(source.label_columns.values()) if options.fill else []
     if options.mapping is not None:
         fill = [column for column in fill if catalogue.holds_text(column)]
     catalogue.check_labels(label for task in config.tasks for label in task["labels"])
-    state = process_state(options.device)
-    device = options.device or (state.device if state.num_processes > 1 else None)
-    classify = ArtClassificationPipeline(model=model, processor=processor, device=device)
     thresholds = suggestions.thresholds_at(options.risk, config.confidence_risks)
     identity = {}
     if state.is_main_process:  # which alone asks for it
         print(source.in_words(), file=sys.stderr)
         chosen = {name: getattr(options, name) for name in ("batch_size", "encoding", "delimiter", "sheet")}
-        identity = suggestions.identity_of(source, model, **chosen)
+        identity = suggestions.identity_of(source, classify.model, **chosen)
     # Of several labels the answer's probability is made of all.
     top_k = None if source.separators else 1 + suggestions.NUM_ALTERNATIVES
 

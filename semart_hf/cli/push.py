@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .command import check_folders, command, load_model, parser_of
+from .command import command, load_model, parser_of
 
 
 def repository_name(value: str) -> str:
@@ -45,7 +45,15 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.private is None:
         options.private = options.dataset is not None
-    (publish_dataset if options.dataset else publish_model)(options)
+    if options.dataset:
+        from semart_hf.documents.data_report import LICENCE_NOTICE
+        from semart_hf.publishing.check import check_dataset
+
+        print(f"{LICENCE_NOTICE}\nChecking {options.dataset}")
+        show_checks(check_dataset(options.dataset))
+        publish(options.dataset, options.repo_id, "dataset", options)
+    else:
+        publish_model(options)
     if not options.push:
         print("Nothing was sent. Add --push to publish.")
 
@@ -56,7 +64,8 @@ def publish_model(options: argparse.Namespace) -> None:
 
     source, repo_id = Path(options.model), options.repo_id
     folder = options.output_dir or Path("outputs", "hub", repo_id.split("/")[1])
-    check_folders("output_dir", folder, model=source)
+    if folder.resolve() == source.resolve():
+        raise ValueError(f"Got {folder} as --model and as --output_dir. Two folders are needed. Give another one.")
     model, processor = load_model(options.model)
     trained, recipe = (path if (path := source / name).is_file() else None for name in ("results.json", "recipe.yaml"))
     card: dict[str, Any] = {"picture": options.example, "text": options.example_text, "trained": trained}
@@ -75,15 +84,6 @@ def publish_model(options: argparse.Namespace) -> None:
         show_checks(check_published(folder, repo_id, revision, model, processor))
     if options.space:
         publish(write_space(space, repo_id, revision), options.space, "space", options)
-
-
-def publish_dataset(options: argparse.Namespace) -> None:
-    from semart_hf.documents.data_report import LICENCE_NOTICE
-    from semart_hf.publishing.check import check_dataset
-
-    print(f"{LICENCE_NOTICE}\nChecking {options.dataset}")
-    show_checks(check_dataset(options.dataset))
-    publish(options.dataset, options.repo_id, "dataset", options)
 
 
 def show_checks(checks: Any) -> None:

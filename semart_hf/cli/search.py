@@ -9,7 +9,7 @@ from typing import Any
 
 from semart_hf.documents.table import Table
 
-from .command import command, load_model, parser_of, print_table, usable_device
+from .command import command, load_classifier, parser_of, print_table, usable_device
 
 EPILOG = """A filter names columns of the catalogue, or what the model says (school_suggested, school_confidence; a
 task's own name where the catalogue has no such column): "school = 'Dutch' and not (timeframe < '1601' or type in
@@ -54,17 +54,15 @@ def main(arguments: list[str] | None = None) -> None:
         vector = index.vector_of(options.like)
     else:
         from semart_hf.collection.suggestions import digest_of_weights
-        from semart_hf.model.pipeline_semart import ArtClassificationPipeline
         from semart_hf.search.vector_index import check_weights, query_vector
 
         name = options.model or index.about["model"]
         if options.model is None and Path(name).is_absolute() and not Path(name).is_dir():
             raise ValueError(f"The index is by the model {name}, which is not there any more. Give it as --model.")
-        model, processor = load_model(name)
-        check_weights(index.about, index.address, name, digest_of_weights(model))
-        classify = ArtClassificationPipeline(model=model, processor=processor, device=options.device)
+        classify = load_classifier(name, device=options.device)
+        check_weights(index.about, index.address, name, digest_of_weights(classify.model))
         vector, notices = query_vector(classify, options.text, options.image)
-        for notice in [*notices, *filter(None, [model.config.training_notice])]:
+        for notice in [*notices, *filter(None, [classify.model.config.training_notice])]:
             print(notice, file=sys.stderr)
     settings = {name: getattr(options, name) for name in ("top_k", "where", "exact", "like")}
     hits = index.search(vector, **settings)

@@ -73,7 +73,7 @@ def test_each_row_is_judged_by_a_training_that_has_not_seen_it(small_release, tm
     printed, errors = capsys.readouterr()
     assert "Part 1 of 2: done before" in printed
     printed += first
-    assert "Not judged, they have several labels, or labels of another column: subjects, century" in errors
+    assert "Not judged, they have several labels, or derived ones: subjects, century" in errors
     rows = read_table(small_release / "semart_train.csv")
     sizes = [int(line.rsplit(" ", 2)[1]) for line in printed.splitlines() if " trained on " in line]
     assert sum(sizes) == len(rows)  # of two parts each is trained on once

@@ -110,5 +110,5 @@ def test_nothing_but_an_earlier_export_is_replaced(saved_model, tmp_path):
     with pytest.raises(ValueError, match=r"which holds results\.json\. Only an earlier export"):
         onnx_export.export_onnx(*saved_model, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
-    with pytest.raises(SystemExit, match="as --model and as --output"):
+    with pytest.raises(SystemExit, match="Only an earlier export is replaced"):
         main(["--model", str(SAVED_MODEL), "--output", str(SAVED_MODEL)])
