@@ -39,8 +39,10 @@ SPLITS = ("train", "validation", "test")
 TEXT_COLUMNS = ("image_file", "description", "author", "title", "technique", "date")
 #: Columns that say where a row comes from; a dataset made of the rows leaves them out.
 ORIGIN_COLUMNS = ("row_number", "images_folder")
-#: Columns that are made here: a catalogue's own of one of these names are kept as `catalogue_image` and so on.
-RESERVED_COLUMNS = ("image", "text", "split", "release", *ORIGIN_COLUMNS)
+#: Columns that are made on the way: a catalogue's own of one of these names are kept as `catalogue_image` and so on.
+RESERVED_COLUMNS = (
+    *ORIGIN_COLUMNS, "image", "text", "split", "release", "label_names", "findings", "picture_found", "picture_status",
+)  # fmt: skip
 #: Rows that are read, made and written at a time.
 PIECE_ROWS = 1024
 

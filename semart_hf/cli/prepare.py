@@ -63,8 +63,8 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
 
     from semart_hf.documents.data_report import write_data_report, write_dataset_card
-    from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
-    from semart_hf.preparation.shards import Mirror
+    from semart_hf.preparation.preparation import prepare_paintings
+    from semart_hf.preparation.shards import Mirror, PreparationOptions
 
     columns = options.text_columns
     is_template = len(columns) == 1 and "{" in columns[0]

@@ -26,7 +26,8 @@ from semart_hf.catalogue.text import answers_in_text, is_description_alone, text
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.pictures_semart import FORMATS
 from semart_hf.model.processing_semart import SemArtImageProcessor
-from semart_hf.preparation.preparation import Preparation, PreparationOptions, prepare_paintings
+from semart_hf.preparation.preparation import prepare_paintings
+from semart_hf.preparation.shards import Preparation, PreparationOptions
 
 from .data_arguments import DataArguments
 from .rows import check_readable, label_counts, tasks_of, with_label_columns

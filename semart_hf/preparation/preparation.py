@@ -1,6 +1,5 @@
 """A catalogue's tables and pictures become a dataset folder that `datasets.load_dataset` opens anywhere."""
 
-import hashlib
 import json
 import logging
 import multiprocessing
@@ -9,102 +8,43 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 
-from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
-from semart_hf.catalogue.schema import UNKNOWN, numbers_of_labels
-from semart_hf.catalogue.tables import ReleaseTables, labels_of_task, numbered
-from semart_hf.catalogue.text import answers_in_text, is_description_alone, text_of
-from semart_hf.files import full_disk_explained, locked
+from semart_hf.catalogue.picture_files import check_enough_pictures
+from semart_hf.catalogue.schema import UNKNOWN, Problem
+from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, cells_of, labels_of_task, numbered
+from semart_hf.catalogue.text import WAYS_OF_NAMING
+from semart_hf.files import atomic_folder, full_disk_explained, locked, write_json, write_text
 
-from .dataset_folder import write_dataset
-from .shards import Mirror, PreparationOptions, Shard, write_shard
+from .prepared_pictures import find_copies
+from .shards import Mirror, Preparation, PreparationOptions, read_note, shard_file, write_shard
 
-__all__ = ["Preparation", "PreparationOptions", "prepare_paintings"]
 logger = logging.getLogger(__name__)
 # For so many rows further processes take longer to start than they save.
 _FEW_ROWS = 200
 _SINGLE: tuple[int, int, Callable[[], None]] = (0, 1, lambda: None)
-
-
-class Preparation:
-    """All that is decided about a dataset before its first picture is opened: columns, labels, rows of each shard."""
-
-    def __init__(self, tables: ReleaseTables, options: PreparationOptions) -> None:
-        self.tables = tables
-        self.options = options
-        if "train" not in tables.splits:
-            logger.warning("There is no train split: labels are learned from %s.", list(tables.splits))
-        if remark := answers_in_text(options.text_columns, ((task.name, task.source) for task in tables.tasks)):
-            logger.warning(remark)
-        self.vocabularies = tables.vocabularies(options.min_label_count)
-        self.numbers = {name: numbers_of_labels(labels) for name, labels in self.vocabularies.items()}
-        self.labelled = tables.labelled_tasks
-        train = [rows for split, rows in tables.splits.items() if split == "train"]
-        self.seen = {task.name: {*labels_of_task(train, task), UNKNOWN} for task in tables.tasks if train}
-        has_text = options.mask_label_words or not is_description_alone(options.text_columns)
-        self.features = tables.features(self.vocabularies, has_text)
-
-    def shards(self, index: int = 0, count: int = 1) -> Iterator[Shard]:
-        """The shards of every split, made one at a time; of `count` processes those of one, by its `index`."""
-        pieces = (
-            (split, number, rows)
-            for split, table in self.tables.splits.items()
-            for number, rows in enumerate(table.with_format("arrow").iter(self.options.rows_per_shard))
-        )
-        for split, number, rows in islice(pieces, index, None, count):
-            yield split, number, [*map(self._row, rows.to_pylist())]
-
-    def key(self, with_times: bool = False, min_pictures: float = 0.0) -> str:
-        """Digest of the catalogue's words, the names and sizes of its pictures (and their times), and the options."""
-        digest = hashlib.blake2b(digest_size=16)
-        entries = [entry for task in self.tables.tasks if len(entry := task.entry) > 1]
-        digest.update(json.dumps([asdict(self.options), self.vocabularies, *entries]).encode())
-        num_named, num_found, examples = 0, 0, list[str]()
-        for split, _, rows in self.shards():
-            for row in rows:
-                path = find_picture(row["images_folder"], row["image_file"], follow_links=self.tables.follow_links)
-                num_named += row["image_file"] is not None
-                picture: object = None
-                if isinstance(path, Path):
-                    status = path.stat()
-                    picture = (status.st_size, status.st_mtime_ns if with_times else 0)
-                    num_found += 1
-                elif row["image_file"] is not None and len(examples) < 3:
-                    examples.append(f"{split} row {row['row_number']}: {path[1]}")
-                words = {name: value for name, value in row.items() if name not in ("images_folder", "findings")}
-                digest.update(json.dumps([words, picture], default=str).encode())
-        check_enough_pictures(num_named, num_found, examples, min_pictures)
-        return digest.hexdigest()
-
-    def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
-        row = dict(cells)
-        label_names: dict[str, Any] = {}
-        findings: list[tuple[str, str, str]] = []
-        for task in self.tables.tasks:
-            several, labels = task.kind == "multi_label", task.labels_of(cells[task.name])
-            # A task that is made of the author or the date is given away by names and years.
-            if task.source not in ("author", "date"):
-                label_names[task.name] = labels if several else cells[task.name]
-            for label in labels or ():
-                if self.seen and label not in self.seen[task.name]:  # not even too rarely
-                    action = "kept, without it" if several else f"kept, as {UNKNOWN}"
-                    findings.append(("unseen_label", f"train never has the {task.name} {label!r}", action))
-        row["label_names"] = label_names | {"author": row["author"]}
-        for name, task in self.labelled.items():
-            row[name] = numbered(row[name], task, self.numbers[name])
-        return row | {"text": text_of(cells, self.options.text_columns), "findings": findings}
+_MOST_SIZES, _MOST_COPIES = 5000, 100  # in the summary
+_MOST_ROWS = 20  # dropped ones, in an error
+# The detail of each kind of copy, with the earlier row in place of `{}`.
+_COPY_DETAILS = {
+    "same_picture": "its file has the same content as that of {}",
+    "similar_picture": "looks like the picture of {}",
+    "leaked_picture": "has the picture of {}",
+    "leaked_description": "has the description of {}",
+}
 
 
 def prepare_paintings(
@@ -154,8 +94,7 @@ def prepare_paintings(
             if mirror is not None:
                 mirror.fetch(work)
                 mirror.fetch(work, ".parquet")
-            made = (output, work, tables, preparation.vocabularies, preparation.options)
-            write_dataset(*made, made_of=key, strict=strict, min_pictures=min_pictures)
+            write_dataset(output, work, preparation, made_of=key, strict=strict, min_pictures=min_pictures)
         barrier()
         summary = None if index and mirror is not None else _summary_at(output, key)
         shutil.rmtree(work, ignore_errors=True)
@@ -171,7 +110,6 @@ def _write_shards(
         folder=work,
         schema=preparation.features.arrow_schema,
         options=preparation.options,
-        follow_links=preparation.tables.follow_links,
         mirror=mirror,
     )
     num_rows = sum(map(len, preparation.tables.splits.values()))
@@ -224,3 +162,142 @@ def _end_with_parent(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def write_dataset(
+    output: Path, work: Path, preparation: Preparation, *, made_of: str, strict: bool, min_pictures: float
+) -> None:
+    """Make a dataset folder of finished shards, which then lies, whole, at `output`; or refuse what they hold."""
+    tables, options, problems = preparation.tables, preparation.options, list(preparation.tables.problems)
+    rows: list[dict[str, Any]] = []  # facts of the kept rows, each with its split and its number there
+    files: dict[str, list[Path]] = {}  # of the shards that have rows
+    for split, table in tables.splits.items():
+        paths = [shard_file(work, split, number) for number in range(-(-len(table) // options.rows_per_shard))]
+        notes = [read_note(path) for path in paths]
+        rows += [{"place": (split, n), **row} for n, row in enumerate(row for note in notes for row in note["rows"])]
+        problems += [Problem(**problem) for note in notes for problem in note["problems"]]
+        if with_rows := [path for path, note in zip(paths, notes, strict=True) if note["rows"]]:
+            files[split] = with_rows
+    pictured = [row for row in rows if "picture" in row]
+    _check(tables, problems, len(rows), len(pictured), strict, min_pictures)
+    copies = find_copies(rows)
+    for copy in copies:
+        row, earlier = rows[copy.row], rows[copy.earlier_row]
+        named = f"{earlier['place'][0]} row {earlier['row']} ({earlier['image_file']})"
+        detail = _COPY_DETAILS[copy.kind].format(named)
+        if copy.num_bits is not None:
+            detail += f"; {copy.num_bits} of 256 bits of their signatures differ"
+        place = (row["row"], row["place"][0], row["image_file"])
+        problems.append(Problem(*place, copy.kind, detail, "kept", row["release"]))
+    order = {split: number for number, split in enumerate(tables.splits)}
+    problems.sort(
+        key=lambda at: (order.get(at.split or "", len(order)), at.release or "", at.row or 0, at.problem, at.detail)
+    )
+    formats, sizes = Counter(row["source_format"] for row in pictured), [row["source_size"] for row in pictured]
+    summary = {
+        **_counts(tables, rows, problems),
+        **_labels(preparation, files),
+        "copies": [
+            {"kind": copy.kind, "row": rows[copy.row]["place"], "earlier_row": rows[copy.earlier_row]["place"]}
+            for copy in copies[:_MOST_COPIES]
+        ],
+        "pictures": {
+            "formats": dict(sorted(formats.items())),
+            "num_bytes": sum(row["num_bytes"] for row in pictured),
+            "sizes": sizes[:: -(-len(sizes) // _MOST_SIZES) or 1],
+        },
+        "options": vars(options),
+        "encodings": tables.encodings,
+        "is_painted_miniature": tables.is_painted_miniature,
+        "made_of": made_of,
+    }
+    with atomic_folder(output) as folder:
+        write_text(folder / "problems.jsonl", "".join(f"{problem.as_json()}\n" for problem in problems))
+        write_json(folder / "summary.json", summary)
+        (folder / "data").mkdir()
+        for split, paths in files.items():
+            for number, path in enumerate(paths):
+                path.rename(folder / "data" / f"{split}-{number:05d}-of-{len(paths):05d}.parquet")
+
+
+def _check(
+    tables: ReleaseTables, problems: Sequence[Problem], num_kept: int, num_pictures: int, strict: bool, least: float
+) -> None:
+    """Refuse rows that make no dataset; `least` is the share of the named pictures that can be read."""
+    unusable = [problem for problem in problems if problem.problem != "empty_description"]
+    lost = [_line(found) for found in unusable if found.action in ("dropped", "kept as text") and found.image_file]
+    named = sum(name is not None for rows in tables.splits.values() for name in cells_of(rows, "image_file"))
+    check_enough_pictures(named, num_pictures, lost, least)
+    if not num_kept:
+        raise ValueError(
+            f"Got a catalogue of {sum(map(len, tables.splits.values()))} rows, none of which has a usable picture or "
+            "a text. Check the folder of pictures and the text columns."
+        )
+    dropped = [found for found in unusable if found.action == "dropped"]
+    if strict and dropped:
+        dropped.sort(key=lambda found: (found.split or "", found.row or 0))
+        more = [f"and {len(dropped) - _MOST_ROWS} more"] if len(dropped) > _MOST_ROWS else []
+        raise ValueError(
+            f"Got {len(dropped)} rows that would be dropped, but none may be with --strict. Correct or remove these "
+            "rows and run the command again, or leave --strict out:\n  "
+            + "\n  ".join([*map(_line, dropped[:_MOST_ROWS]), *more])
+        )
+
+
+def _line(problem: Problem) -> str:
+    return f"{problem.split} row {problem.row} ({problem.image_file}): {problem.detail}"
+
+
+def _counts(
+    tables: ReleaseTables, rows: Sequence[Mapping[str, Any]], problems: Sequence[Problem]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """By split, numbers of rows (read, kept, …), of findings, and of the rows with a text that name each label."""
+    dropped_by_reader = Counter(problem.split for problem in tables.problems if problem.action == "dropped")
+    tasks = [task.name for task in tables.tasks if task.source not in ("author", "date") and task.name != "timeframe"]
+    counts, named = {}, {}
+    for split, table in tables.splits.items():
+        kept = [row for row in rows if row["place"][0] == split]
+        num_read = len(table) + dropped_by_reader[split]
+        counts[split] = {
+            "read": num_read,
+            "kept": len(kept),
+            "dropped": num_read - len(kept),
+            "with_picture": sum("picture" in row for row in kept),
+            "with_description": sum(row["description"] is not None for row in kept),
+        }
+        texts = [row["named"] for row in kept if row["named"] is not None]
+        by_way = Counter(chain.from_iterable(texts))
+        named[split] = {"texts": len(texts), **{way: by_way[way] for way in (*WAYS_OF_NAMING, *tasks)}}
+    found = {
+        kind: dict(Counter(problem.split or "all" for problem in problems if problem.problem == kind))
+        for kind, _ in Counter(problem.problem for problem in problems).most_common()
+    }
+    return {"rows": counts, "problems": found, "named_labels": named}
+
+
+def _labels(preparation: Preparation, files: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
+    """Rows by task, split and label (`unknown`: without one), rare labels, and the tasks that can be learned."""
+    tables, columns = preparation.tables, [*preparation.vocabularies]
+    cells = {split: pq.read_table(paths, columns=columns) for split, paths in files.items()}
+    labels: dict[str, dict[str, dict[str, int]]] = {}
+    rare: dict[str, Counter[str]] = {}
+    learned = []
+    for task in tables.tasks:
+        by_label, counts = preparation.numbers[task.name], labels.setdefault(task.name, {})
+        for split, table in cells.items():
+            numbers = Counter[int | None]()
+            for cell in table[task.name].to_pylist():
+                # A number, or the text of a column that texts are made of too.
+                number = numbered(cell, task, by_label) if isinstance(cell, str) else cell
+                numbers.update(number if isinstance(number, list) else [number])
+            counts[split] = {label: numbers[n] for label, n in by_label.items()} | {"unknown": numbers[None]}
+        all_labels = labels_of_task(tables.splits.values(), task)
+        rare[task.name] = Counter(label for label in all_labels if label not in by_label)
+        found = {name for by_name in counts.values() for name, count in by_name.items() if count} - {"unknown"}
+        if found - {UNKNOWN} and (len(found) > 1 or task.kind == "multi_label"):  # there is a choice between labels
+            # As a recipe has it that learns from the folder; columns of numbered labels have counted theirs.
+            is_text = task.name in TEXT_COLUMNS or task.kind == "multi_label"  # whose lists are read as words
+            is_counted = not (is_text or task.rule or task.source != task.name)
+            least = None if is_counted else task.min_label_count or preparation.options.min_label_count
+            learned.append(replace(task, min_label_count=least, separator=None).entry)
+    return {"tasks": learned, "labels": labels, "rare_labels": rare}

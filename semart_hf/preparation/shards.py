@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,21 @@ import fsspec  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from semart_hf.catalogue.picture_files import find_picture
-from semart_hf.catalogue.text import mask_label_words, named_labels
+from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
+from semart_hf.catalogue.schema import UNKNOWN, numbers_of_labels
+from semart_hf.catalogue.tables import ReleaseTables, labels_of_task, numbered
+from semart_hf.catalogue.text import answers_in_text, is_description_alone, mask_label_words, named_labels, text_of
 from semart_hf.files import atomic_file, write_text
 from semart_hf.model.pictures_semart import PictureError
 
-from .duplicates import text_digest
-from .prepared_pictures import ENCODINGS, prepare_picture
+from .prepared_pictures import ENCODINGS, prepare_picture, text_digest
 
+logger = logging.getLogger(__name__)
 #: Rows that are read together from a shard: few enough to stream, enough for a download.
 ROWS_PER_GROUP = 64
 _FORMAT = 5  # a shard whose note was written under another number is written again
 # The split, the number in it from 0, and rows: with the schema's columns but `image`, with `label_names` by task and
-# the author's, and with `findings`.
+# the author's, with `findings`, and with `picture_found` by `find_picture` and `picture_status`, its size and time.
 Shard = tuple[str, int, list[dict[str, Any]]]
 
 
@@ -46,6 +49,75 @@ class PreparationOptions:
                 raise ValueError(f"Got {name}={value}, but {least} is the least. Use for example {example}.")
         if self.encoding not in ENCODINGS:
             raise ValueError(f"Got encoding={self.encoding!r}, but it is one of {list(ENCODINGS)}. Use one of these.")
+
+
+class Preparation:
+    """All that is decided about a dataset before its first picture is opened: columns, labels, rows of each shard."""
+
+    def __init__(self, tables: ReleaseTables, options: PreparationOptions) -> None:
+        self.tables = tables
+        self.options = options
+        if "train" not in tables.splits:
+            logger.warning("There is no train split: labels are learned from %s.", list(tables.splits))
+        if remark := answers_in_text(options.text_columns, ((task.name, task.source) for task in tables.tasks)):
+            logger.warning(remark)
+        self.vocabularies = tables.vocabularies(options.min_label_count)
+        self.numbers = {name: numbers_of_labels(labels) for name, labels in self.vocabularies.items()}
+        self.labelled = tables.labelled_tasks
+        train = [rows for split, rows in tables.splits.items() if split == "train"]
+        self.seen = {task.name: {*labels_of_task(train, task), UNKNOWN} for task in tables.tasks if train}
+        has_text = options.mask_label_words or not is_description_alone(options.text_columns)
+        self.features = tables.features(self.vocabularies, has_text)
+
+    def shards(self, index: int = 0, count: int = 1) -> Iterator[Shard]:
+        """The shards of every split, made one at a time; of `count` processes those of one, by its `index`."""
+        pieces = (
+            (split, number, rows)
+            for split, table in self.tables.splits.items()
+            for number, rows in enumerate(table.with_format("arrow").iter(self.options.rows_per_shard))
+        )
+        for split, number, rows in islice(pieces, index, None, count):
+            yield split, number, [*map(self._row, rows.to_pylist())]
+
+    def key(self, with_times: bool = False, min_pictures: float = 0.0) -> str:
+        """Digest of the catalogue's words, the names and sizes of its pictures (and their times), and the options."""
+        digest = hashlib.blake2b(digest_size=16)
+        entries = [entry for task in self.tables.tasks if len(entry := task.entry) > 1]
+        digest.update(json.dumps([asdict(self.options), self.vocabularies, *entries]).encode())
+        num_named, num_found, examples = 0, 0, list[str]()
+        for split, _, rows in self.shards():
+            for row in rows:
+                found, status = row.pop("picture_found"), row.pop("picture_status")
+                num_named += row["image_file"] is not None
+                num_found += status is not None
+                if row["image_file"] is not None and status is None and len(examples) < 3:
+                    examples.append(f"{split} row {row['row_number']}: {found[1]}")
+                words = {name: value for name, value in row.items() if name not in ("images_folder", "findings")}
+                size_and_time = status and (status[0], status[1] if with_times else 0)
+                digest.update(json.dumps([words, size_and_time], default=str).encode())
+        check_enough_pictures(num_named, num_found, examples, min_pictures)
+        return digest.hexdigest()
+
+    def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
+        row = dict(cells)
+        label_names: dict[str, Any] = {}
+        findings: list[tuple[str, str, str]] = []
+        for task in self.tables.tasks:
+            several, labels = task.kind == "multi_label", task.labels_of(cells[task.name])
+            # A task that is made of the author or the date is given away by names and years.
+            if task.source not in ("author", "date"):
+                label_names[task.name] = labels if several else cells[task.name]
+            for label in labels or ():
+                if self.seen and label not in self.seen[task.name]:  # not even too rarely
+                    action = "kept, without it" if several else f"kept, as {UNKNOWN}"
+                    findings.append(("unseen_label", f"train never has the {task.name} {label!r}", action))
+        row["label_names"] = label_names | {"author": row["author"]}
+        for name, task in self.labelled.items():
+            row[name] = numbered(row[name], task, self.numbers[name])
+        found = find_picture(row["images_folder"], row["image_file"], follow_links=self.tables.follow_links)
+        status = found.stat() if isinstance(found, Path) else None
+        row |= {"picture_found": found, "picture_status": status and (status.st_size, status.st_mtime_ns)}
+        return row | {"text": text_of(cells, self.options.text_columns), "findings": findings}
 
 
 class Mirror:
@@ -95,13 +167,7 @@ class Mirror:
 
 
 def write_shard(
-    shard: Shard,
-    *,
-    folder: Path,
-    schema: pa.Schema,
-    options: PreparationOptions,
-    follow_links: bool,
-    mirror: Mirror | None,
+    shard: Shard, *, folder: Path, schema: pa.Schema, options: PreparationOptions, mirror: Mirror | None
 ) -> int:
     """The number of rows of a shard, whose note now lies in the folder, and its file there or at the mirror.
 
@@ -109,17 +175,14 @@ def write_shard(
     shard that has one is not written again.
     """
     split, number, rows = shard
-    paths = [find_picture(row["images_folder"], row["image_file"], follow_links=follow_links) for row in rows]
-    statuses = [path.stat() if isinstance(path, Path) else None for path in paths]
-    pictures = [status and (status.st_size, status.st_mtime_ns) for status in statuses]
     columns = schema.to_string(truncate_metadata=False)
-    depends_on = json.dumps((_FORMAT, pa.__version__, columns, vars(options), rows, pictures), default=str)
+    depends_on = json.dumps((_FORMAT, pa.__version__, columns, vars(options), rows), default=str)
     key = hashlib.blake2b(depends_on.encode(), digest_size=16).hexdigest()
     file = shard_file(folder, split, number)
     is_there = file.with_suffix(".json").is_file() and (file.is_file() or mirror is not None)
     if not is_there or read_note(file)["key"] != key:
         note: dict[str, Any] = {"key": key, "rows": [], "problems": []}
-        _write_parquet(file, _kept_rows(shard, paths, options, note), schema)
+        _write_parquet(file, _kept_rows(shard, options, note), schema)
         write_text(file.with_suffix(".json"), json.dumps(note, ensure_ascii=False))
     if mirror is not None and file.is_file():
         mirror.store(file)
@@ -137,20 +200,18 @@ def read_note(file: Path) -> dict[str, Any]:
     return note
 
 
-def _kept_rows(
-    shard: Shard, paths: Sequence[Path | tuple[str, str]], options: PreparationOptions, note: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
+def _kept_rows(shard: Shard, options: PreparationOptions, note: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows with their pictures, without those that have neither picture nor text; the note is filled meanwhile."""
     split, _, rows = shard
-    for row, path in zip(rows, paths, strict=True):
-        text, description, picture, image = row["text"], row.get("description"), None, None
+    for row in rows:
+        found, text, description, picture, image = row["picture_found"], row["text"], row["description"], None, None
         findings: list[tuple[str, str, str]] = []
         without_picture = "dropped" if text is None else "kept as text"
         try:
-            if isinstance(path, Path):
-                picture = prepare_picture(path, image_size=options.image_size, encoding=options.encoding)
+            if isinstance(found, Path):
+                picture = prepare_picture(found, image_size=options.image_size, encoding=options.encoding)
             else:
-                findings.append((*path, without_picture))
+                findings.append((*found, without_picture))
         except PictureError as error:
             findings.append((error.problem, error.reason, without_picture))
         if picture is not None and picture.num_frames > 1:
