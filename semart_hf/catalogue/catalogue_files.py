@@ -133,7 +133,7 @@ def read_dataset(source: str, columns: Set[str] | None) -> Iterator[tuple[str, S
     for split, rows in datasets.load_dataset(source).items():
         header = rows.column_names
         rows = rows.select_columns([name for name in header if columns is None or name in columns])
-        yield split, SourceTable(split, header, _cells(_named_rows(rows), header))
+        yield split, SourceTable(split, header, _cells(with_named_labels(rows), header))
 
 
 def imagefolder_files(folder: Path) -> dict[str | None, Path]:
@@ -154,17 +154,28 @@ def _cells(rows: Iterable[Mapping[str, Any]], header: Sequence[str]) -> Iterator
     return enumerate(([row.get(column) for column in header] for row in rows), start=1)
 
 
-def _named_rows(rows: datasets.Dataset) -> Iterator[dict[str, Any]]:
-    names: dict[str, list[str]] = {}
-    for column, feature in dict(rows.features).items():
+def with_named_labels(rows: datasets.Dataset) -> datasets.Dataset:
+    """The rows with names in place of numbered labels, and with pictures as they are stored."""
+    for name, feature in dict(rows.features).items():
         if isinstance(feature, datasets.Image):
-            rows = rows.cast_column(column, datasets.Image(decode=False))
-        elif isinstance(feature, datasets.ClassLabel):
-            names[column] = [*feature.names, ""]  # where -1 is found: no label
-    for row in rows:
-        for column, labels in names.items():
-            row[column] = labels[-1 if row[column] is None else row[column]]
-        yield row
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+        elif isinstance(getattr(feature, "feature", feature), datasets.ClassLabel):
+            word, new = datasets.Value("string"), f"{name} in words"
+            labels = [named_label(cell, feature) for cell in rows[name]]
+            # Added first: a data set without a column has no rows to add one to.
+            rows = rows.add_column(new, labels, feature=datasets.List(word) if hasattr(feature, "feature") else word)
+            rows = rows.remove_columns(name).rename_column(new, name)
+    return rows
+
+
+def named_label(cell: Any, feature: Any) -> Any:
+    """The cell of a `ClassLabel`, or of a list of them, by name; `None` for -1, as `datasets` writes no label."""
+    item = getattr(feature, "feature", None)
+    if isinstance(item, datasets.ClassLabel):
+        return None if cell is None else [item.names[number] for number in cell]
+    if isinstance(feature, datasets.ClassLabel):
+        return None if cell is None or cell < 0 else feature.names[cell]
+    return cell
 
 
 def _read_workbook(path: Path) -> SourceTable:

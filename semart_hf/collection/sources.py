@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import datasets
 
-from semart_hf.catalogue.catalogue_files import as_text
+from semart_hf.catalogue.catalogue_files import as_text, with_named_labels
 from semart_hf.catalogue.mapping import CatalogueMapping, normal
 from semart_hf.catalogue.picture_files import find_picture, picture_files
 from semart_hf.catalogue.schema import labels_in
@@ -227,11 +227,7 @@ class DatasetRows(Catalogue):
         self._images = rows.select_columns(pictures[:1]).cast_column(pictures[0], datasets.Image(decode=False))
         cells = rows.remove_columns(pictures)
         self.columns = cells.column_names
-        for name, feature in cells.features.items():
-            if isinstance(feature, datasets.ClassLabel):  # datasets writes -1 for none
-                labels = [None if number in (None, -1) else feature.names[number] for number in cells[name]]
-                cells = cells.remove_columns(name).add_column(name, labels, feature=datasets.Value("string"))
-        self._cells = cells.select_columns(self.columns)
+        self._cells = with_named_labels(cells).select_columns(self.columns)
 
     def rows(self) -> Iterator[Row]:
         """Its rows; pictures are read when they are asked for."""

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from semart_hf.catalogue.catalogue_files import named_label
 from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.catalogue.rules import label_text
 from semart_hf.catalogue.schema import (
@@ -34,7 +35,7 @@ from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.pictures_semart import PictureError, load_picture
 
 from .sampling import TrainingPaintings
-from .streaming import PaintingStream, column_of, labelled_columns, named_label, undecoded
+from .streaming import PaintingStream, column_of, labelled_columns, undecoded
 
 LEAST_SHARE = 0.5
 logger = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from semart_hf.catalogue.catalogue_files import named_label
 from semart_hf.catalogue.rules import label_text
 from semart_hf.catalogue.text import text_of
 
@@ -172,16 +173,6 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         source = task.get("column", task["name"])
         cell = named_label(row.get(source), self.features.get(source))
         return cell if task.get("kind") == "multi_label" else label_text(cell, task.get("rule"))
-
-
-def named_label(cell: Any, feature: Any) -> Any:
-    """The cell of a `ClassLabel`, or of a list of them, by name; `None` for -1, as `datasets` writes no label."""
-    item = getattr(feature, "feature", None)
-    if isinstance(item, datasets.ClassLabel):
-        return None if cell is None else [item.names[number] for number in cell]
-    if isinstance(feature, datasets.ClassLabel):
-        return None if cell is None or cell < 0 else feature.names[cell]
-    return cell
 
 
 def labelled_columns(features: Mapping[str, Any]) -> dict[str, dict[str, str]]:

