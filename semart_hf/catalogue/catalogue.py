@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .catalogue_files import FORMAT_OF_ENDING, SourceTable, imagefolder_files, read_dataset, read_table
+from .catalogue_files import FORMAT_OF_ENDING, SourceTable, read_table, source_tables
 from .mapping import SEMART_NAMES, CatalogueMapping, ColumnRule, Columns, SplitRule, normal
 from .rules import label_text, medium_of
 from .schema import SEMART_TASKS, Problem, Task, separator_of
@@ -89,8 +89,8 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
     """
     place = str(Path(source).resolve() if Path(source).exists() else source)
     pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
-    sources = list(_source_tables(source, mapping))
-    names = {split for split, _, _ in sources}
+    sources = list(source_tables(source, mapping))
+    names = {table.split for table in sources}
     unknown = sorted(name for name in names if name and name not in _SPLIT_NAMES)
     if unknown and mapping.splits is None:
         raise ValueError(
@@ -100,9 +100,10 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
     lookups = _read_joins(mapping, Path(source))
     problems: list[Problem] = []
     parts = []
-    for split, table, images_folder in sources:
-        folder = pictures_folder if mapping.image_column in table.header else images_folder
-        parts.append(_read_table(table, mapping, split, folder, lookups, problems))
+    for table in sources:
+        if mapping.image_column in table.header:
+            table.images_folder = pictures_folder
+        parts.append(_read_table(table, mapping, lookups, problems))
     rows, rule = datasets.concatenate_datasets(parts), mapping.splits or SplitRule()
     if rule.column is None and (mapping.splits or None in names):
         splits = _shared_out(rows, rule, mapping.tasks, source)
@@ -117,7 +118,7 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
     return ReleaseTables(
         splits,
         tuple(_with_separator(task, mapping, splits) for task in mapping.tasks),
-        {table.name: table.encoding for _, table, _ in sources if table.encoding},
+        {table.name: table.encoding for table in sources if table.encoding},
         problems,
         follow_links=follow_links,
     )
@@ -154,44 +155,13 @@ def _unescaped(text: str | None) -> str | None:
     return text and _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
 
 
-def _source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[tuple[str | None, SourceTable, Path]]:
-    """Split, rows and folder of pictures of each file or split of a catalogue."""
-    folder = Path(source)
-    if mapping.format == "hub" or not folder.exists():
-        is_id = re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", str(source)) and mapping.format in (None, "hub")
-        if (not folder.exists() and not is_id) or mapping.joins:
-            raise ValueError(
-                f"Got {source}, where nothing is, but the mapping reads a catalogue's files. Correct the path."
-            )
-        for name, rows in read_dataset(str(source), mapping.source_columns):
-            yield name, rows, folder
-        return
-    images_folder = (folder if folder.is_dir() else folder.parent) / mapping.images
-    is_imagefolder = mapping.format == "imagefolder"
-    if is_imagefolder:
-        files = imagefolder_files(folder)
-    elif folder.is_file():
-        files = {None: folder}
-    elif mapping.files:
-        files = {split: folder / name for split, name in mapping.files.items()}
-    else:
-        raise ValueError(f"Got the folder {source}, but the mapping names no files. Add files, or pass one file.")
-    options = {"encoding": mapping.encoding, "delimiter": mapping.delimiter}
-    for split, path in files.items():
-        form = None if is_imagefolder else mapping.format
-        table = read_table(path, mapping.source_columns, form=form, **options)
-        if mapping.has_upper_header:
-            table.header = [name.upper() for name in table.header]
-        yield split, table, path.parent if is_imagefolder else images_folder
-
-
 def _read_joins(mapping: CatalogueMapping, source: Path) -> list[_Lookup]:
     lookups = []
     for join in mapping.joins:
         columns = {join.by[1], *join.columns.values(), *join.where}
         path = (source if source.is_dir() else source.parent) / join.file
         form = FORMAT_OF_ENDING.get(path.suffix.lower(), "csv")  # a join names no format of its own
-        table = read_table(path, columns, form=form, encoding=mapping.encoding, delimiter=mapping.delimiter)
+        table = read_table(path, mapping, columns, form)
         table.check_columns((f"joins: {join.file}", column) for column in columns)
         texts: dict[str, dict[str, str]] = {new: {} for new in join.columns}
         for _, cells in table.pieces(columns, join.where):
@@ -221,12 +191,7 @@ def _with_separator(task: Task, mapping: CatalogueMapping, splits: Mapping[str, 
 
 
 def _read_table(
-    table: SourceTable,
-    mapping: CatalogueMapping,
-    split: str | None,
-    images_folder: Path,
-    lookups: Sequence[_Lookup],
-    problems: list[Problem],
+    table: SourceTable, mapping: CatalogueMapping, lookups: Sequence[_Lookup], problems: list[Problem]
 ) -> datasets.Dataset:
     """Rows of one file or split in the form of `ReleaseTables`, with the column `split`; odd ones join `problems`."""
     _check_columns(table, mapping, lookups)
@@ -235,13 +200,12 @@ def _read_table(
     names_of_splits = {**_SPLIT_NAMES, **(mapping.splits.values if mapping.splits else {})}
 
     def pieces() -> Iterator[pa.Table]:
-        for numbers, cells in table.pieces(
-            mapping.source_columns, mapping.keep_rows, mapping.image_column, images_folder
-        ):
+        for numbers, cells in table.pieces(mapping.source_columns, mapping.keep_rows, mapping.image_column):
             for key, texts in lookups:
                 cells |= {new: [found.get(cell or "") for cell in cells[key]] for new, found in texts.items()}
             columns = _common_columns(mapping, cells, len(numbers), unforeseen)
-            columns |= {"images_folder": [str(images_folder)] * len(numbers), "split": [split] * len(numbers)}
+            own = {"images_folder": str(table.images_folder), "split": table.split}
+            columns |= {name: [value] * len(numbers) for name, value in own.items()}
             if mapping.splits and mapping.splits.column:
                 values = cells[mapping.splits.column]
                 columns["split"] = [names_of_splits.get(normal(value)) for value in values]
@@ -267,8 +231,8 @@ def _read_table(
         if rest := counts.total() - sum(count for _, count in frequent):
             details.append(f"{len(counts) - len(frequent)} more values in {rest} rows")
         findings += [(kind, f"{target}: {detail} of {table.name}", action) for detail in details]
-    problems += [replace(problem, split=split) for problem in table.problems]
-    problems += [Problem(None, split, None, *finding) for finding in findings]
+    problems += [replace(problem, split=table.split) for problem in table.problems]
+    problems += [Problem(None, table.split, None, *finding) for finding in findings]
     problems += without_split
     return rows
 

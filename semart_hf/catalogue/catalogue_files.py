@@ -16,7 +16,7 @@ import pyarrow.parquet
 from semart_hf.extras import optional
 from semart_hf.files import atomic_file
 
-from .mapping import normal
+from .mapping import CatalogueMapping, normal
 from .schema import Problem
 from .tables import PIECE_ROWS
 from .text_files import checked_rows, open_lines, read_records
@@ -44,6 +44,8 @@ class SourceTable:
     problems: list[Problem] = field(default_factory=list)  # complete when all rows are read
     reading: str | None = None  # what a text file's columns were read from, for errors
     num_left_out: int = 0  # rows that a mapping leaves out, likewise
+    split: str | None = None
+    images_folder: Path = Path()  # where its pictures lie, or are written
 
     def check_columns(self, named: Iterable[tuple[str, str]], further: Iterable[str] = ()) -> None:
         """Refuse keys of a mapping that name columns which are neither the table's nor `further` ones."""
@@ -61,11 +63,7 @@ class SourceTable:
         return self.reading or f"{self.name}: its columns are {self.header}"
 
     def pieces(
-        self,
-        columns: Set[str] | None,
-        where: Mapping[str, tuple[str, ...]],
-        image_column: str | None = None,
-        pictures_folder: Path = Path(),
+        self, columns: Set[str] | None, where: Mapping[str, tuple[str, ...]], image_column: str | None = None
     ) -> Iterator[tuple[list[int], dict[str, list[str | None]]]]:
         """Numbers and texts by column of some rows at a time, once at least, where columns have the `normal` values.
 
@@ -88,21 +86,45 @@ class SourceTable:
                     self.num_left_out += 1
                     continue
                 numbers.append(number)
-                path = pictures_folder / f"{Path(self.name).stem}-{number:08d}"
+                path = self.images_folder / f"{Path(self.name).stem}-{number:08d}"
                 for name, place in zip(names, places, strict=True):
                     is_picture = name == image_column
                     cells[name].append(_write_picture(row[place], path) if is_picture else as_text(row[place]))
             yield numbers, cells
 
 
-def read_table(
-    path: Path,
-    columns: Set[str] | None = None,
-    *,
-    form: str | None = None,
-    encoding: str | None = None,
-    delimiter: str | None = None,
-) -> SourceTable:
+def source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[SourceTable]:
+    """Each file or split of a catalogue."""
+    folder, is_imagefolder = Path(source), mapping.format == "imagefolder"
+    if mapping.format == "hub" or not folder.exists():
+        is_id = re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", str(source)) and mapping.format in (None, "hub")
+        if (not folder.exists() and not is_id) or mapping.joins:
+            raise ValueError(
+                f"Got {source}, where nothing is, but the mapping reads a catalogue's files. Correct the path."
+            )
+        for split, rows in datasets.load_dataset(str(source)).items():
+            header, columns = rows.column_names, mapping.source_columns
+            rows = with_named_labels(rows.select_columns([name for name in header if not columns or name in columns]))
+            yield SourceTable(split, header, _cells(rows, header), split=split, images_folder=folder)
+        return
+    if is_imagefolder:
+        files = _imagefolder_files(folder)
+    elif folder.is_file():
+        files = {None: folder}
+    elif mapping.files:
+        files = {split: folder / name for split, name in mapping.files.items()}
+    else:
+        raise ValueError(f"Got the folder {source}, but the mapping names no files. Add files, or pass one file.")
+    images_folder = (folder if folder.is_dir() else folder.parent) / mapping.images
+    for split, path in files.items():
+        table = read_table(path, mapping, mapping.source_columns, None if is_imagefolder else mapping.format)
+        table.split, table.images_folder = split, path.parent if is_imagefolder else images_folder
+        if mapping.has_upper_header:
+            table.header = [name.upper() for name in table.header]
+        yield table
+
+
+def read_table(path: Path, mapping: CatalogueMapping, columns: Set[str] | None, form: str | None) -> SourceTable:
     """Rows of a file, by its form or else its ending; columns that are not among the given ones may be empty."""
     form = form or FORMAT_OF_ENDING.get(path.suffix.lower())
     if form is None:
@@ -113,7 +135,7 @@ def read_table(
     if form == "workbook":
         return _read_workbook(path)
     if form == "jsonl":
-        return _read_json_lines(path, encoding)
+        return _read_json_lines(path, mapping.encoding)
     if form == "parquet":
         try:
             file = pyarrow.parquet.ParquetFile(path)
@@ -123,20 +145,13 @@ def read_table(
         wanted = [name for name in header if columns is None or name in columns]
         batches = file.iter_batches(_BATCH_SIZE, columns=wanted)
         return SourceTable(path.name, header, _cells((row for batch in batches for row in batch.to_pylist()), header))
-    text = read_records(path, delimiter=delimiter, encoding=encoding, default="\t" if form == "tsv" else ",")
+    default = "\t" if form == "tsv" else ","
+    text = read_records(path, delimiter=mapping.delimiter, encoding=mapping.encoding, default=default)
     header = [name.strip() or f"column_{number}" for number, name in enumerate(text.header.fields, start=1)]
     return SourceTable(path.name, header, checked_rows(text), text.encoding, text.problems, text.reading)
 
 
-def read_dataset(source: str, columns: Set[str] | None) -> Iterator[tuple[str, SourceTable]]:
-    """Rows of each split of a data set on the Hub, or of a folder that `datasets.load_dataset` opens."""
-    for split, rows in datasets.load_dataset(source).items():
-        header = rows.column_names
-        rows = rows.select_columns([name for name in header if columns is None or name in columns])
-        yield split, SourceTable(split, header, _cells(with_named_labels(rows), header))
-
-
-def imagefolder_files(folder: Path) -> dict[str | None, Path]:
+def _imagefolder_files(folder: Path) -> dict[str | None, Path]:
     """Metadata file by split of an ImageFolder; the split is `None` where the metadata lies in the folder itself."""
     names = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
     if found := next((folder / name for name in names if (folder / name).is_file()), None):
