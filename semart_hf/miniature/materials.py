@@ -15,27 +15,11 @@ Colour = tuple[float, ...]
 Point = Sequence[float]
 Numbers = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.float32]
+_FOLDER = Path(__file__).parent
 # A column is a palette; a row how far its varnish pulls a finished picture towards its shadow, tone and light, or the
 # colour of a part of every composition.
-_TABLE = """
-    palette  gilded    clear     tenebrist silvery   pastel    sunset    sunlit
-    varnish  0.34      0.26      0.3       0.42      0.28      0.36      0.22
-    sky      cf9a2c    6fa6d6    1b130e    8a979b    a3c9ee    1f4660    4aa0ea
-    horizon  f0cf72    e4eff2    46301a    d3d2c2    fbdde2    f58a34    dff0ff
-    ground   8a6a34    7f9a6e    2c1d12    756f50    b7d09a    3a2c28    84c63c
-    distance b98f45    a5c6cf    52381e    9aa096    c9d9e2    93502f    7fbfd8
-    foliage  4f6330    4f8a68    343019    5c6647    93bb88    2f3d33    3fa24a
-    stone    d8b878    d9d2c8    7a5d3a    b0aa94    ecd9d2    8f6a58    e9def2
-    dark     3b2013    2e3c5c    0b0705    2b302f    7d5a80    171b28    3a34a4
-    tone     c08a35    a3b8bd    5e371c    8e8d7e    eab8c6    b0552c    74bf8a
-    light    fbeab4    fdf8ee    f9d694    ecebdf    fffaf4    ffd98a    fffdea
-    flesh    e3b184    efc6a8    dd9a62    d3b595    f9d0bf    e0986a    ffc49c
-    gold     e9bd48    e3c878    d39a3a    b59f68    ecc878    ffb347    ffd93b
-    cloth0   23408f    d0607c    9c1f18    3d5c78    ee8aa6    14707a    7d52cc
-    cloth1   c2321f    2a6fb8    b5772a    98733f    86b4e0    cc4f1a    ff7448
-    cloth2   3f6a3c    e6c65a    d6c5a2    c8bfa4    f5d888    ecc48c    ffe23c
-"""
-(_, _, *_PARTS), *_COLUMNS = zip(*map(str.split, _TABLE.strip().splitlines()), strict=True)
+_LINES = (_FOLDER / "palettes.txt").read_text("utf-8").splitlines()
+(_, _, *_PARTS), *_COLUMNS = zip(*map(str.split, _LINES), strict=True)
 VARNISH = {name: float(pull) for name, pull, *_ in _COLUMNS}
 PALETTES: dict[str, dict[str, Colour]] = {
     name: {part: ImageColor.getrgb(f"#{colour}") for part, colour in zip(_PARTS, colours, strict=True)}
@@ -44,7 +28,7 @@ PALETTES: dict[str, dict[str, Colour]] = {
 # A drawing is a row of gestures: a method of `Sheet` or another drawing, a colour (`own` is the caller's), and numbers
 # in hundredths. `line` and `bend` begin with their width; a 2 after a gesture repeats it mirrored. People, trees and
 # things stand on the origin and are 100 high; heads, faces and what goes with them lie around it.
-_TEXT = (Path(__file__).parent / "drawings.txt").read_text("utf-8")
+_TEXT = (_FOLDER / "drawings.txt").read_text("utf-8")
 DRAWINGS = dict(drawing.split(":", 1) for drawing in re.split(r"\n(?=\w)", _TEXT.strip()))
 # Lights the edges of strokes from one corner.
 _IMPASTO = ImageFilter.Kernel((3, 3), (-0.7, -0.3, 0, -0.3, 1, 0.3, 0, 0.3, 0.7), scale=1)

@@ -10,16 +10,6 @@ from .materials import BRUSHES, PALETTES, SURFACES, VARNISH, Point, Sheet, keep_
 
 SHORT_SIDE = 128  # what the textures are made for, coarse enough to survive being halved
 _SUPERSAMPLING = 2
-_FORMATS = {  # width / height, smallest and largest: a bust is upright, a battle lies on its side
-    "religious": (0.74, 0.95),
-    "portrait": (0.74, 0.9),
-    "landscape": (1.15, 1.5),
-    "mythological": (0.95, 1.35),
-    "genre": (1.05, 1.35),
-    "still-life": (0.85, 1.3),
-    "interior": (0.85, 1.25),
-    "historical": (1.15, 1.5),
-}
 #: What is to be seen in a picture, by the drawing that shows it.
 SUBJECTS = {
     **{"madonna": "Madonna", "saint": "saints", "crucified": "Crucifixion", "nymph": "nymphs", "shell": "shell"},
@@ -32,10 +22,11 @@ SUBJECTS = {
 
 def paint(cues: Mapping[str, str], rng: np.random.Generator) -> tuple[Image.Image, list[str]]:
     """An RGB picture that shows the cues of each task and nothing else but chance, and the `SUBJECTS` to be seen."""
-    aspect = float(rng.uniform(*_FORMATS[cues["type"]]))
+    compose, narrowest, widest = COMPOSITIONS[cues["type"]]
+    aspect = float(rng.uniform(narrowest, widest))
     width, height = round(SHORT_SIDE * max(1.0, aspect)), round(SHORT_SIDE * max(1.0, 1 / aspect))
     sheet = Sheet(width * _SUPERSAMPLING, height * _SUPERSAMPLING, cues["timeframe"], rng)
-    COMPOSITIONS[cues["type"]](sheet)
+    compose(sheet)
     mirrored = ImageOps.mirror(sheet.image) if rng.random() < 0.5 else sheet.image
     brush, share = BRUSHES[cues["school"]]
     brushed = keep_edges(mirrored, brush(mirrored, rng), share).reduce(_SUPERSAMPLING)
@@ -278,9 +269,15 @@ def _sea(sheet: Sheet, horizon: float) -> None:
         sheet.line(crest, sheet.pick("sky/distance+42", "sky/distance-42"), 0.005 + 0.006 * depth)
 
 
-#: Each makes of an empty sheet a picture of its type, from back to front.
+#: Each makes of an empty sheet a picture of its type, from back to front; with the smallest and the largest width over
+#: height: a bust is upright, a battle lies on its side.
 COMPOSITIONS = {
-    **{"religious": paint_religious, "portrait": paint_portrait, "landscape": paint_landscape},
-    **{"mythological": paint_mythological, "genre": paint_genre, "still-life": paint_still_life},
-    **{"interior": paint_interior, "historical": paint_historical},
+    "religious": (paint_religious, 0.74, 0.95),
+    "portrait": (paint_portrait, 0.74, 0.9),
+    "landscape": (paint_landscape, 1.15, 1.5),
+    "mythological": (paint_mythological, 0.95, 1.35),
+    "genre": (paint_genre, 1.05, 1.35),
+    "still-life": (paint_still_life, 0.85, 1.3),
+    "interior": (paint_interior, 0.85, 1.25),
+    "historical": (paint_historical, 1.15, 1.5),
 }
