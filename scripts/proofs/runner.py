@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import tempfile
 import time
 from argparse import Namespace as Options
@@ -103,6 +104,8 @@ def run_each(run_one: Callable[..., dict[str, Any]], tasks: Sequence[Run], proce
 
 def run_apart(run_one: Callable[..., dict[str, Any]], task: Run, processes: int) -> dict[str, Any]:
     """What `run_here` gives, from a process of its own, with the memory of no other."""
+    # The threads of numpy and scipy spin while they wait: beside other processes they would hold up one another.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(num_threads(processes)))
     start = {"mp_context": get_context("spawn"), "initializer": begin_run, "initargs": (processes,)}
     try:
         with ProcessPoolExecutor(1, **start) as process:
@@ -120,7 +123,11 @@ def begin_run(processes: int) -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("semart_hf").setLevel(logging.ERROR)
-    torch.set_num_threads(max(1, (psutil.cpu_count(logical=False) or 1) // processes))
+    torch.set_num_threads(num_threads(processes))
+
+
+def num_threads(processes: int) -> int:
+    return max(1, (psutil.cpu_count(logical=False) or 1) // processes)
 
 
 def run_here(run_one: Callable[..., dict[str, Any]], task: Run) -> dict[str, Any]:
