@@ -1,23 +1,26 @@
-"""Measure what the package claims, beside the usual way: `python scripts/benchmark.py train --json FILE`."""
+"""Measure what the package claims, beside the usual way: `python scripts/benchmark.py all --json FILE`."""
 
 import argparse
+import importlib
 import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-# By part: what it measures, and rows of made releases by default.
-PARTS: dict[str, tuple[str, list[int]]] = {
-    "train": ("training: rows a second, a cold run, share of the limit, peak memory", [2_000]),
-    "inference": ("paintings a second in batches, latency of one, share of the limit", []),
-    "startup": ("what importing, --help and the first prediction take", []),
-    "memory": ("peak memory and speed of training by number of rows", [1_000, 50_000]),
-    "data": ("preparing a catalogue: pictures a second, memory by number of rows", [1_000, 50_000]),
-    "search": ("an index of made vectors by number of rows", [100_000, 1_000_000]),
+# By part: what it measures, where its `measure_PART` is, and rows of made releases by default.
+PARTS = {
+    "train": ("training: rows a second, a cold run, share of the limit, peak memory", "measurements", [2_000]),
+    "inference": ("paintings a second in batches, latency of one, share of the limit", "measurements", []),
+    "startup": ("what importing, --help and the first prediction take", "measurements", []),
+    "memory": ("peak memory and speed of training by number of rows", "measurements", [1_000, 50_000]),
+    "data": ("preparing a catalogue: pictures a second, memory by number of rows", "measurements", [1_000, 50_000]),
+    "search": ("an index of made vectors by number of rows", "search_scale", [100_000, 1_000_000]),
+    "towers": ("memory and arithmetic of the larger towers of semart-large.yaml", "tower_costs", []),
+    "all": ("train, inference and startup", "", []),
 }
 EXAMPLES = """examples:
-  python scripts/benchmark.py train --json scripts/benchmarks/results          # a file by the machine's name
+  python scripts/benchmark.py all --json scripts/benchmarks/results    # a file by the machine's name
   python scripts/benchmark.py train --tower resnet18 --without_each            # what each technique gains
   python scripts/benchmark.py train --device cuda --rows 19232 --beside 1      # beside a busy process
   python scripts/benchmark.py search --json scripts/benchmarks/results/search/cpu.json
@@ -39,13 +42,16 @@ def main(arguments: list[str] | None = None) -> None:
         return
     options = parse_arguments(words)
 
-    from benchmarks import measurements, search_scale
     from benchmarks.turns import raise_on_termination
 
     raise_on_termination()
-    room = search_scale if options.part == "search" else measurements
     try:
-        keep(options.json, options.part, getattr(room, f"measure_{options.part}")(options))
+        for part in ("train", "inference", "startup") if options.part == "all" else (options.part,):
+            _, room, rows = PARTS[part]
+            options.rows = options.rows or rows
+            keep(
+                options.json, part, getattr(importlib.import_module(f"benchmarks.{room}"), f"measure_{part}")(options)
+            )
     except (ValueError, RuntimeError, ImportError) as error:
         raise SystemExit(f"benchmark.py: {error}") from error
 
@@ -53,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
 def parse_arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Measure speed, memory and start, ours and the usual way in turns.",
-        epilog="\n".join(["parts:", *(f"  {part:10} {words}" for part, (words, _) in PARTS.items()), "", EXAMPLES]),
+        epilog="\n".join(["parts:", *(f"  {part:10} {words}" for part, (words, *_) in PARTS.items()), "", EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -65,26 +71,26 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute (default: cpu)")
     add("--repeats", type=int, default=4, help="turns of each side (default: 4)")
     add("--seconds", type=float, default=6.0, help="of a turn, about (default: 6)")
-    rows = ", ".join(f"{part} {' and '.join(map(str, rows))}" for part, (_, rows) in PARTS.items() if rows)
+    rows = ", ".join(f"{part} {' and '.join(map(str, rows))}" for part, (*_, rows) in PARTS.items() if rows)
     add("--rows", type=int, nargs="+", help=f"of made releases (default: {rows})")
     add("--without_each", action="store_true", help="train also without one technique at a time")
     add("--beside", type=int, default=0, help="what is left beside so many busy processes, of train and inference")
     add("--pictures", type=int, default=1000, help="of the official size, to prepare (default: 1000)")
-    options = parser.parse_args(words)
-    options.rows = options.rows or PARTS[options.part][1]
-    return options
+    return parser.parse_args(words)
 
 
 def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:
     """Print a part's figures, and write them into a file beside those of other parts, with machine and commit."""
     from benchmarks.measurements import speed_text
     from benchmarks.search_scale import search_text
+    from benchmarks.tower_costs import towers_text
 
     from semart_hf.evaluation.results import describe_environment
     from semart_hf.files import write_json
 
     measured = {part: {"environment": describe_environment(), **figures}}
-    print(search_text(measured[part]) if part == "search" else speed_text(measured))
+    texts = {"search": search_text, "towers": towers_text}
+    print(texts[part](measured[part]) if part in texts else speed_text(measured))
     if path is not None:
         path = path / f"{machine_name()}.json" if path.is_dir() else path
         kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.measurements import speed_text
 from benchmarks.search_scale import search_text
+from benchmarks.tower_costs import towers_text
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.documents.result_tables import VIEWS
@@ -27,13 +28,9 @@ from semart_hf.training.arguments import SemArtTrainingArguments, field_rows
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SPEEDS = CHECKOUT / "scripts" / "benchmarks" / "results"
-PAGES = {
-    "output": "README.md",
-    "results": "README.md",
-    "speed": "docs/speed.md",
-    "recipes": "docs/recipes.md",
-    "search": "docs/search.md",
-}
+PAGES = {"output": "README.md", "results": "README.md", "speed": "docs/speed.md", "recipes": "docs/recipes.md"}
+PAGES |= {"search": "docs/search.md", "towers": "docs/semart.md"}
+TEXTS = {"search": search_text, "towers": towers_text}  # of measured parts, each in a folder of its name
 SHOWN = ("image+text", "image", "text")
 # Standard deviations that two runs of one commit may lie apart. Another machine rounds otherwise, and trains another
 # model of the same kind, as another seed does; both are judged on the same n paintings. If a painting's answers were
@@ -76,9 +73,7 @@ def rendered(name: str, page: str, demo: Path) -> str:
         machines = sorted(SPEEDS.glob("*.json"))  # named by their processor and what it computes in
         content = "\n\n".join(f"### {one.stem}\n\n{speed_text(read_json(one))}" for one in machines)
     else:
-        content = "\n\n".join(
-            search_text(read_json(one)["search"]) for one in sorted((SPEEDS / "search").glob("*.json"))
-        )
+        content = "\n\n".join(TEXTS[name](read_json(one)[name]) for one in sorted((SPEEDS / name).glob("*.json")))
     return with_block(page, name, content)
 
 

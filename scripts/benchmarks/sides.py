@@ -209,20 +209,27 @@ def training_step(setting: Setting, layout: torch.memory_format, bf16: bool) -> 
     return step
 
 
-def save_model(setting: Setting) -> str:
-    """The folder of a model as the recipe has it, with random weights in the vision tower and the heads."""
+def build_new_model(setting: Setting) -> tuple[Any, Any]:
+    """A model as the recipe has it, with random weights in the vision tower and the heads, and its tokenizer."""
     from transformers import AutoTokenizer
 
-    from semart_hf.model.pipeline_semart import save_repository
     from semart_hf.recipes.recipe import ModelArguments
-    from semart_hf.training.building import build_model, build_processor
+    from semart_hf.training.building import build_model
 
     sizes = notebook.NUM_LABELS.items()
     tasks = [{"name": name, "labels": [f"{name} {number}" for number in range(size)]} for name, size in sizes]
     towers = {"vision": setting.vision, "text": str(setting.text_tower), "pretrained": "text"}
     given = {one.name: setting.recipe[one.name] for one in fields(ModelArguments) if one.name in setting.recipe}
     tokenizer = AutoTokenizer.from_pretrained(setting.text_tower, model_max_length=TEXT_LENGTH)
-    model = build_model(tasks, ModelArguments(**given | towers), tokenizer)
+    return build_model(tasks, ModelArguments(**given | towers), tokenizer), tokenizer
+
+
+def save_model(setting: Setting) -> str:
+    """The folder of what `build_new_model` gives."""
+    from semart_hf.model.pipeline_semart import save_repository
+    from semart_hf.training.building import build_processor
+
+    model, tokenizer = build_new_model(setting)
     folder = setting.folder / f"saved-{setting.path.stem}"
     save_repository(model, build_processor(model, tokenizer), folder)
     return str(folder)

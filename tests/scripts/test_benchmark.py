@@ -6,13 +6,15 @@ import benchmark
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
-from benchmarks import bench, measurements, notebook, sides
+from benchmarks import bench, measurements, notebook, sides, tower_costs
 from benchmarks.bench import Setting, description_lengths, made_data, make_release, make_text_tower, recipe_of
 from benchmarks.turns import Side, Turn
 from PIL import Image
 from rounding import rounding
 from test_turns import measured_side
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer, DistilBertConfig
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -222,6 +224,57 @@ def test_memory_is_measured_by_rows(monkeypatch, tmp_path, capsys):
     assert all(0 < speed < 800 for figures in ways.values() for speed in figures["rows_per_second"].values())
     assert [fields["streaming"] for fields in read] == [False, True] * 2
     assert "read, small towers: 64 rows " in capsys.readouterr().out
+
+
+def test_operations_and_what_is_kept_are_counted(setting, tmp_path):
+    fields = {"vision": "test_vit", "image_size": 160, "frozen_vision_stages": 7, "trainable_text_layers": 0}
+    counts = []
+    for name, own in (("frozen", {}), ("learning", {"frozen_vision_stages": 0})):
+        (tmp_path / f"{name}.yaml").write_text(json.dumps({**RECIPE, **fields, **own}))
+        counts.append(tower_costs.count_tensors(Setting(setting.folder, tmp_path / f"{name}.yaml")))
+    frozen, learning = counts
+    tower = timm.create_model("test_vit", num_classes=0)
+    with FlopCounterMode(display=False) as counter:
+        tower(torch.zeros(1, 3, 160, 160))
+    # Of what learns, forward and the weights' gradient; of what lies behind another layer that learns, its gradient.
+    dim, labels, text_dim = 32, sum(notebook.NUM_LABELS.values()), 32
+    new = 2 * 2 * dim * (tower.num_features + text_dim) + 3 * 2 * dim * (2 * dim + labels)
+    assert frozen["operations_per_row"] == counter.get_total_flops() + new
+    learned = dim * (tower.num_features + text_dim + 2 * dim + labels) + 3 * dim + labels + 2 * 2 * dim + 2 * dim
+    assert frozen["learned"] == learned
+    assert frozen["parameters"] == learning["parameters"]
+    assert learning["learned"] - frozen["learned"] == sum(parameter.numel() for parameter in tower.parameters())
+    # A block keeps at least its queries, keys, values and the two inputs of its perceptron, in bfloat16.
+    tokens, blocks = 101, len(tower.blocks)
+    least = 2 * blocks * tokens * (3 + 1 + 3) * tower.num_features
+    assert least < learning["kept_per_row"] - frozen["kept_per_row"] < 6 * least
+
+
+def test_a_convolution_in_groups_costs_each_gradient_what_it_costs_forward():
+    pictures = torch.randn(2, 8, 5, 5, requires_grad=True)
+    for is_asked, times in ((True, 3), (False, 2)):
+        convolution = torch.nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        with tower_costs.operation_counter() as counter:
+            convolution(pictures.requires_grad_(is_asked)).sum().backward()
+        assert counter.get_total_flops() == times * 2 * 2 * 8 * 25 * 9
+
+
+def test_the_larger_towers_are_measured(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(Setting, "training_side", lambda _, name, **__: measured_side(name, 0.01))
+    counted = {"parameters": 2 * 10**9, "learned": 10**9 // 2, "kept_per_row": 10**8, "kept_once": 0}
+    monkeypatch.setattr(tower_costs, "in_process", lambda *_: {**counted, "operations_per_row": 10**12})
+    monkeypatch.setattr(tower_costs, "TEXT_TOWER", SMALL_TEXT_TOWER)
+    monkeypatch.setattr(tower_costs, "TOWERS", {"test_vit": 2, "test_resnet": 3})
+    monkeypatch.setattr(tower_costs, "NUM_ROWS", 2)
+    benchmark.main(["towers", "--json", str(tmp_path / "figures.json")])
+    found = json.loads((tmp_path / "figures.json").read_text())["towers"]
+    assert {name: tower["frozen"] for name, tower in found["towers"].items()} == tower_costs.TOWERS
+    assert found["image_size"] == 384
+    # In GB: weights 8, gradients 2, moments 4, outside 1.5; 0.1 a row, for which 8.5 of 24 are left and 64.5 of 80.
+    printed = capsys.readouterr().out
+    assert "at a batch of 64, GB | 22 | 22 |" in printed
+    assert "largest batch in 24 GB; 80 GB | 64; 512 |" in printed
+    assert "hours of 6 epochs of SemArt | 0.6 |" in printed  # 19,244 * 6 at 50 a second
 
 
 def test_the_study_recipes_are_found():

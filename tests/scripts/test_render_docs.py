@@ -66,7 +66,7 @@ def test_an_example_that_fails_unknown_blocks_and_missing_marks_are_refused(chec
     assert "got speeds; there are output, results, speed, recipes" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["speed", "search"])
+@pytest.mark.parametrize("name", ["speed", "search", "towers"])
 def test_pages_show_the_kept_figures(tmp_path, monkeypatch, name):
     kept, page = render.CHECKOUT / render.PAGES[name], tmp_path / render.PAGES[name]
     page.parent.mkdir()
