@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 _TOKEN = re.compile(
-    r"""(?P<text>'(?:[^']|'')*')|(?P<number>-?(?:\d+\.?\d*|\.\d+)(?!\w))|(?P<sign>!=|<=|>=|[=<>(),])
-    |"(?P<quoted>(?:[^"]|"")+)"|(?P<word>[^\W\d]\w*)|(?P<end>\Z)|(?P<odd>\S)""",
+    r"""(?P<text>'(?:[^'\0]|'')*')|(?P<number>-?(?:\d+\.?\d*|\.\d+)(?!\w))|(?P<sign>!=|<=|>=|[=<>(),])
+    |"(?P<quoted>(?:[^"\0]|"")+)"|(?P<word>[^\W\d]\w*)|(?P<end>\Z)|(?P<odd>\S)""",
     re.VERBOSE,
 )
 _WORDS = ("and", "or", "not", "in")
@@ -32,7 +32,11 @@ def parse_filter(text: str, fields: Mapping[str, Field]) -> str:
     Comparisons are of texts where the value is in quotes, else of numbers, which a cell that is no number fails. An
     empty cell equals `''` and is neither less nor greater than anything. Labels equal a value that is among them.
     """
-    return _Parser(text, fields).condition()
+    parser = _Parser(text, fields)
+    found = parser.condition(0)
+    if parser.kind != "end":
+        raise parser.wrong("and, or, or the end")
+    return found
 
 
 class _Parser:
@@ -48,68 +52,59 @@ class _Parser:
         self.tokens = iter(found)
         self._go_on()
 
-    def condition(self) -> str:
-        """The filter with its own structure, which is SQL's: `not` before `and` before `or`."""
-        parts: list[str] = []
-        num_open = num_nots = 0
-        while True:
-            if self._takes("not"):
-                num_nots += 1
-                parts.append("NOT")
-            elif self._takes("("):
-                num_open += 1
-                parts.append("(")
-            else:
-                parts.append(self._comparison())
-                num_nots = 0
-                while num_open and self._takes(")"):
-                    num_open -= 1
-                    parts.append(")")
-                if self.kind == "end" and not num_open:
-                    return " ".join(parts)
-                parts.append(self.value.upper())
-                if not self._takes("and", "or"):
-                    raise self._wrong(f"and, or, or {'a closing parenthesis' if num_open else 'the end'}")
-            if num_open + num_nots > _MOST_DEPTH:
-                raise ValueError(f"Got a filter with more than {_MOST_DEPTH} parentheses in one another. Use fewer.")
+    def condition(self, depth: int) -> str:
+        """Terms between `and` and `or`, of which SQL puts `and` first, too; `depth` counts what is around them."""
+        parts = [self._term(depth)]
+        while word := self._take("and", "or"):
+            parts += [word.upper(), self._term(depth)]
+        return " ".join(parts)
 
-    def _go_on(self) -> None:
-        token = next(self.tokens)
-        self.kind, self.value, self.place = token.lastgroup or "", token[token.lastgroup or 0], token.start()
-        if self.kind == "odd" or "\0" in self.value:
-            where = f"at character {self.place + 1} of the filter {self.text!r}"
-            raise ValueError(f"Got {self.text[self.place]!r} {where}, which it cannot hold. {_ADVICE}")
-
-    def _takes(self, *words: str) -> bool:
-        """Whether the next token is one of these, which is passed then."""
-        is_found = self.kind in ("word", "sign") and self.value.lower() in words
-        if is_found:
-            self._go_on()
-        return is_found
-
-    def _wrong(self, expected: str) -> ValueError:
+    def wrong(self, expected: str) -> ValueError:
         got = "the end" if self.kind == "end" else repr(self.value)
         where = f"at character {self.place + 1} of the filter {self.text!r}"
         return ValueError(f"Got {got} {where}, where {expected} is allowed. {_ADVICE}")
 
+    def _go_on(self) -> None:
+        token = next(self.tokens)
+        self.kind, self.value, self.place = token.lastgroup or "", token[token.lastgroup or 0], token.start()
+
+    def _take(self, *words: str, expected: str = "") -> str:
+        """The next token, which is passed, if it is one of these; else nothing, or an error where one is expected."""
+        found = self.value.lower() if self.kind in ("word", "sign") else ""
+        if found in words:
+            self._go_on()
+            return found
+        if expected:
+            raise self.wrong(expected)
+        return ""
+
+    def _term(self, depth: int) -> str:
+        if depth > _MOST_DEPTH:
+            raise ValueError(f"Got a filter with more than {_MOST_DEPTH} parentheses in one another. Use fewer.")
+        if self._take("not"):
+            return f"NOT {self._term(depth + 1)}"
+        if self._take("("):
+            inner = self.condition(depth + 1)
+            self._take(")", expected="and, or, or a closing parenthesis")
+            return f"( {inner} )"
+        return self._comparison()
+
     def _comparison(self) -> str:
         if self.kind not in ("word", "quoted") or (self.kind == "word" and self.value.lower() in _WORDS):
-            raise self._wrong("a column, not or a parenthesis")
+            raise self.wrong("a column, not or a parenthesis")
         field = find_field(self.value.replace('""', '"'), self.fields)
         self._go_on()
-        is_negated = self._takes("not")
-        if self._takes("in"):
-            if not self._takes("("):
-                raise self._wrong("a list of values in parentheses")
+        is_negated = self._take("not")
+        if self._take("in"):
+            self._take("(", expected="a list of values in parentheses")
             parts = [self._compared(field, "=")]
-            while self._takes(","):
+            while self._take(","):
                 parts.append(self._compared(field, "="))
-            if not self._takes(")"):
-                raise self._wrong("a comma or a closing parenthesis")
-            return f"({'NOT ' * is_negated}({' OR '.join(parts)}))"
-        sign = self.value
-        if is_negated or not self._takes(*_SIGNS):
-            raise self._wrong("in" if is_negated else f"in, not in, or one of {' '.join(_SIGNS)}")
+            self._take(")", expected="a comma or a closing parenthesis")
+            return f"({'NOT ' if is_negated else ''}({' OR '.join(parts)}))"
+        if is_negated:
+            raise self.wrong("in")
+        sign = self._take(*_SIGNS, expected=f"in, not in, or one of {' '.join(_SIGNS)}")
         found = self._compared(field, sign.removeprefix("!"))
         return f"(NOT {found})" if sign == "!=" else found
 
@@ -117,9 +112,9 @@ class _Parser:
         """The condition that the next token, a value, makes."""
         name, kind, value = field.name, self.kind, self.value
         if kind not in ("number", "text"):
-            raise self._wrong("a value, as 'Dutch' or 1650,")
+            raise self.wrong("a value, as 'Dutch' or 1650,")
         if field.kind == "number" and kind == "text":
-            raise self._wrong("a number")
+            raise self.wrong("a number")
         if field.kind == "labels" and sign != "=":
             raise ValueError(f"Got {sign} for a task with several labels. Allowed are =, != and in. {_ADVICE}")
         self._go_on()
