@@ -49,6 +49,14 @@ def write_json(path: str | Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file; `None` where there is none, and a ValueError for another."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).is_file() else None
+    except ValueError as error:
+        raise ValueError(f"Got {path}, which is no JSON: {error}. Correct or remove it.") from error
+
+
 @contextmanager
 def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """An empty folder to fill; it becomes `folder`, which is empty or to be replaced, when the block ends, or goes."""

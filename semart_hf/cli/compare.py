@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from semart_hf.files import read_json
 from semart_hf.recipes.recipe import RECIPES, changed_fields, effective_recipe, read_recipe
 
 from .command import command, parser_of
@@ -145,7 +145,7 @@ def read_run(folder: Path, model: Path) -> Any:
         recipe={field: value for field, value in recipe.items() if field not in (*TOWER_FIELDS, *ABOUT_PLACE)},
         config=read_json(model / "config.json"),
         results=read_json(folder / "evaluation" / "results.json"),
-        training=read_json(model / "results.json"),
+        training=read_json(model / "results.json") or {},
         cost=read_json(folder / "cost" / "cost.json"),
         outcomes=read_predictions(folder / "evaluation" / "predictions.parquet"),
     )
@@ -175,7 +175,7 @@ def resolve_tower(word: str, recipe: Mapping[str, Any]) -> Tower:
     import timm
 
     path = Path(word)
-    config = read_json(path / "config.json")
+    config = read_json(path / "config.json") or {}
     if config.get("model_type") == "semart" and any(path.glob("*.safetensors")):
         folder = path.resolve()
         # A comparison of towers itself keeps each model in TOWER/model.
@@ -198,15 +198,6 @@ def resolve_tower(word: str, recipe: Mapping[str, Any]) -> Tower:
     if recipe.get("pretrained") in (False, "false", "text") and not Path(vision).is_dir():
         fields = {"vision": architecture}
     return Tower(name, fields)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file that holds a table; nothing where there is none."""
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise ValueError(f"Got {path}, which is no JSON: {error}. Remove it, and run its step again.") from error
-    return content
 
 
 if __name__ == "__main__":

@@ -90,10 +90,7 @@ def store_calibration(model_folder: str | Path, config: SemArtConfig) -> None:
     stored = json.loads(path.read_text(encoding="utf-8"))
     stored["temperatures"] = {task: round(value, 4) for task, value in (config.temperatures or {}).items()}
     stored["confidence_risks"] = config.confidence_risks or {}
-    thresholds = {task["name"]: task["thresholds"] for task in config.tasks or [] if "thresholds" in task}
-    for task in stored.get("tasks", []):
-        if task["name"] in thresholds:
-            task["thresholds"] = thresholds[task["name"]]
+    stored["tasks"] = config.tasks
     write_text(path, json.dumps(stored, indent=2, sort_keys=True) + "\n")
 
 

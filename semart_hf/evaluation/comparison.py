@@ -200,18 +200,12 @@ def correct_for_many(pairs: Sequence[dict[str, Any]]) -> None:
 def tower_entry(run: TowerRun) -> dict[str, Any]:
     """A tower's part of comparison.json; a cost that was not measured is None."""
     vision, training = run.config.get("vision_config") or {}, run.training.get("training") or {}
-    scores = {}
-    for modality, found in run.results["modalities"].items():
-        tasks = {task: dict(scored) for task, scored in found["tasks"].items()}
-        for scored in tasks.values():
-            scored.pop("per_label", None)
-        scores[modality] = {**found, "tasks": tasks}
     return {
         "model": str(run.model),
         "vision": vision.get("architecture"),
         "image_size": ((vision.get("pretrained_cfg") or {}).get("input_size") or [None])[-1],
         "frozen_vision_stages": run.config.get("frozen_vision_stages"),
-        "scores": scores,
+        "scores": run.results["modalities"],
         "cost": {
             "epochs": training.get("epochs"),
             "training_paintings": training.get("paintings"),

@@ -1,6 +1,5 @@
 """The folder of an evaluation: what a model reaches on a split, with every modality, and where that was measured."""
 
-import json
 import os
 import platform
 import re
@@ -18,12 +17,12 @@ import torch
 from datasets import Dataset
 
 import semart_hf
-from semart_hf.catalogue.catalogue import MINIATURE_FILE, read_rows
+from semart_hf.catalogue.catalogue import MINIATURE_FILE
 from semart_hf.data.collator import MODALITIES
-from semart_hf.data.loading import is_release, load_paintings
+from semart_hf.data.loading import load_paintings
 from semart_hf.data.rows import labels_of
 from semart_hf.data.streaming import column_of, undecoded
-from semart_hf.files import locked, output_folder, write_json
+from semart_hf.files import locked, output_folder, read_json, write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.processing_semart import SemArtProcessor
@@ -220,22 +219,15 @@ def present_modalities(dataset: Dataset) -> list[str]:
 
 def ceilings_of(data: str | Path) -> dict[str, dict[str, float]] | None:
     """The best reachable accuracies by modality and task, where the data's folder states them in ceiling.json."""
-    return _read_json(Path(data) / MINIATURE_FILE)
+    return read_json(Path(data) / MINIATURE_FILE)
 
 
 def describe_training_data(data: str | Path) -> dict[str, Any]:
     """The value of `config.training_data`; the miniature has a file of ceilings, a summary says what came of it."""
     folder = Path(data).parent if Path(data).is_file() else Path(data)
-    summary = _read_json(folder / "summary.json") or {}
+    summary = read_json(folder / "summary.json") or {}
     is_miniature = (folder / MINIATURE_FILE).is_file() or bool(summary.get("is_painted_miniature"))
     return {"name": Path(data).name or str(data), "is_painted_miniature": is_miniature}
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"Got {path}, which is no JSON: {error}. Correct or remove it.") from error
 
 
 def describe_environment() -> dict[str, Any]:
@@ -291,14 +283,13 @@ def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset)
         truth[np.concatenate(found, axis=1) == UNKNOWN_LABEL] = UNKNOWN_LABEL
     expected.add(np.zeros_like(truth), truth, row_names(paintings))
     check_same_rows(expected, others, ("this model", str(folder)))
-    about = _read_json(folder / "results.json")
+    about = read_json(folder / "results.json")
     return others, str(about.get("model", folder) if isinstance(about, dict) else folder)
 
 
 def values_of_train(data: str | Path, column: str) -> set[str]:
     """What the column has in the train split, case and spaces aside."""
-    splits: Any = read_rows(data).splits if is_release(data) else load_paintings(data)
-    rows = splits.get("train")
+    rows = load_paintings(data, only=["train"]).get("train")
     found = set() if rows is None or column not in rows.column_names else set(map(_normal, column_of(rows, column)))
     if not found - {""}:
         raise ValueError(

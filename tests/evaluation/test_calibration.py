@@ -41,7 +41,7 @@ def test_a_stored_calibration_changes_nothing_else(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     risks = {"type": [[0.9, 0.0], [0.6, 0.4]]}
     store_calibration(tmp_path, SemArtConfig(tasks=TASKS, temperatures={"type": 1.23456789}, confidence_risks=risks))
-    expected = config | {"temperatures": {"type": 1.2346}, "confidence_risks": risks}
+    expected = config | {"tasks": TASKS, "temperatures": {"type": 1.2346}, "confidence_risks": risks}
     assert json.loads((tmp_path / "config.json").read_text()) == expected
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
