@@ -36,8 +36,7 @@ def labelled_rows(
     """
     path, decisions = source.catalogue.path, {} if review is None else _decisions(review, source)
     found: list[dict[str, Any]] = []
-    unreadable: dict[int, str] = {}
-    without_picture: dict[int, str] = {}
+    left_out, without_picture = list[str](), list[str]()
     num_decisions = 0
     for number, row in enumerate(source.rows()):
         decided = {task: decisions[number, task]["label"] for task in tasks if (number, task) in decisions}
@@ -47,10 +46,10 @@ def labelled_rows(
         try:
             painting, why_no_picture = source.painting(row)
         except ValueError as error:
-            unreadable[number] = printable(str(error))
+            left_out.append(f"Row {number + 1} is left out: {printable(str(error))}")
             continue
         if why_no_picture is not None:
-            without_picture[number] = printable(why_no_picture)
+            without_picture.append(f"Row {number + 1} is read by its text alone: {printable(why_no_picture)}")
         num_decisions += len(decided)
         image = painting.get("image")
         image = image.getvalue() if isinstance(image, io.BytesIO) else image
@@ -60,23 +59,19 @@ def labelled_rows(
         lacks = f"no row that can be read has a label in {list(source.label_columns.values())} or a decision"
         raise ValueError(f"Got {path}, of which {lacks}. Give its labels, or decide about some rows first.")
     if without_picture and all(row["image"] is None for row in found):
-        number, reason = next(iter(without_picture.items()))
-        problem = (
-            f"of whose {len(without_picture):,} pictures none can be read; the first, of row {number + 1}: {reason}"
-        )
         raise ValueError(
-            f"Got {path}, {problem}. They are looked for in {source.images}. Give `semart-hf app` (whose options "
-            "--decisions takes) or `audit` another folder by --images, or --image_column '' for none."
+            f"Got {path}, of whose {len(without_picture):,} pictures none can be read ({without_picture[0]}). They "
+            f"are looked for in {source.images}. Give `semart-hf app` (whose options --decisions takes) or `audit` "
+            "another folder by --images, or --image_column '' for none."
         )
     features = {"row": datasets.Value("int64"), "row_key": datasets.Value("float64")}
     features |= {"image": datasets.Image(decode=False)}
     features |= dict.fromkeys(["text", *tasks], datasets.Value("string"))
     rows = datasets.Dataset.from_list(found, features=datasets.Features(features))
     notices = []
-    for reasons, what in ((unreadable, "left out"), (without_picture, "read by its text alone")):
-        notices += [f"Row {number + 1} is {what}: {reason}" for number, reason in [*reasons.items()][:NUM_NOTICES]]
-        if len(reasons) > NUM_NOTICES:
-            notices.append(f"… and likewise {len(reasons) - NUM_NOTICES:,} more rows.")
+    for lines in (left_out, without_picture):
+        more = len(lines) - NUM_NOTICES
+        notices += lines[:NUM_NOTICES] + [f"… and likewise {more:,} more rows."] * (more > 0)
     return rows, num_decisions, notices
 
 

@@ -7,6 +7,7 @@ import re
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +23,6 @@ from semart_hf.files import atomic_file, update_digest
 Cell = str | float | None
 _PIECE_ROWS = 1024
 _TEXTS = (pa.string(), pa.large_string())
-# A byte that is no UTF-8 is read, and written as it was.
-_EVERY_BYTE: Any = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 # The earliest time that a zip archive can name: a workbook's own bytes do not depend on when it was written.
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -91,7 +90,8 @@ class _DelimitedText(Catalogue):
     """Delimiter, encoding, quotes, line ends and odd lines stay byte by byte."""
 
     def __init__(self, path: Path, encoding: str | None, delimiter: str | None) -> None:
-        self.path, self._given = path, (encoding, delimiter)
+        self.path = path
+        self._read = partial(read_records, path, encoding=encoding, delimiter=delimiter, default=",")
         header, _, self.delimiter, found, _, _ = self._read()
         self.columns = header.fields
         with path.open("rb") as file:
@@ -108,10 +108,8 @@ class _DelimitedText(Catalogue):
             yield Row(dict(zip(self.columns, cells, strict=True))) if found == wanted else Row({}, problem)
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
-        with atomic_file(output) as unfinished, unfinished.open("wb") as file:
-            file.write(self._mark)
-            for text in self._texts(names, iter(additions)):
-                file.write(text.encode(self.encoding, "surrogateescape"))
+        with atomic_file(output) as unfinished, unfinished.open("w", **_every_byte(self.encoding)) as file:
+            file.writelines(self._texts(names, iter(additions)))
 
     def check_labels(self, labels: Iterable[str]) -> None:
         for label in labels:
@@ -121,15 +119,11 @@ class _DelimitedText(Catalogue):
                 problem = f"which {self.path} cannot hold: it is written in {self.encoding}"
                 raise ValueError(f"Got the label {label!r}, {problem}. Save that in UTF-8.") from None
 
-    def _read(self) -> Any:
-        encoding, delimiter = self._given
-        return read_records(self.path, encoding=encoding, delimiter=delimiter, default=",")
-
     def _texts(self, names: Sequence[str], additions: Iterator[Addition]) -> Iterator[str]:
         """The file's text piece by piece: what is no record as it stands, and each record with its new cells."""
         header, records, *_ = self._read()
-        with self.path.open(encoding=self.encoding, errors="surrogateescape", newline="") as file:
-            file.read(1 if self._mark else 0)  # which is written already
+        with self.path.open(**_every_byte(self.encoding)) as file:
+            yield file.read(1 if self._mark else 0)
             number = 0
             for record in chain([header], records):
                 yield from islice(file, record.line - 1 - number)
@@ -186,7 +180,7 @@ class _JsonLines(Catalogue):
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
         remaining = iter(additions)
-        with atomic_file(output) as unfinished, unfinished.open("w", **_EVERY_BYTE) as file:
+        with atomic_file(output) as unfinished, unfinished.open("w", **_every_byte()) as file:
             for line, row in self._read():
                 if row is not None:
                     addition = next(remaining)
@@ -195,7 +189,7 @@ class _JsonLines(Catalogue):
 
     def _read(self) -> Iterator[tuple[str, Row | None]]:
         """Each line as it stands, and its row; a blank line is none."""
-        with self.path.open(**_EVERY_BYTE) as file:
+        with self.path.open(**_every_byte()) as file:
             for number, line in enumerate(file, start=1):
                 yield line, self._row(number, line) if line.strip() else None
 
@@ -318,6 +312,11 @@ class _Workbook(Catalogue):
             cells = list(map(as_text, row))
             if any(cells):
                 yield number, cells
+
+
+def _every_byte(encoding: str = "utf-8") -> Any:
+    """How a file is opened so that a byte which the encoding lacks is read, and written as it was."""
+    return {"encoding": encoding, "errors": "surrogateescape", "newline": ""}
 
 
 def _set_cell(cell: Any, value: Cell) -> None:

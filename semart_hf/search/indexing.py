@@ -57,10 +57,8 @@ def describe_index(source: Source, model: Any, name: str) -> dict[str, Any]:
         "dimension": model.config.fusion_dim,
         "columns": [readable(column) for column in dict.fromkeys([*source.catalogue.columns, *made])],
         "tasks": [[task, "labels" if kind == "multi_label" else "text"] for task, kind in kinds.items()],
-        "catalogue": str(source.catalogue.path),
         "images": str(source.images.resolve()),
         "image_column": source.image_column,
-        "text_columns": list(source.text_columns),
     }
 
 
@@ -205,17 +203,14 @@ def _finish(address: str, keys: Keys, searched: int | None) -> dict[str, Any]:
     """Remove what the catalogue no longer has, number the rows as it does, and complete the index."""
     table = open_paintings(address)
     stored, rows = _stored(table)
-    gone = stored[~np.isin(stored, keys) & ~np.char.endswith(stored, b"!")].tolist()
+    now = pd.Index(keys).get_indexer(pd.Index(stored))  # -1 for those that are gone
+    gone = stored[(now < 0) & ~np.char.endswith(stored, b"!")].tolist()
     for start in range(0, len(gone), _KEYS_AT_A_TIME):
         named = ", ".join(f"'{key.decode()}'" for key in gone[start : start + _KEYS_AT_A_TIME])
         table.delete(f"key IN ({named})")
-    order = np.argsort(keys)
-    places = np.searchsorted(keys, stored, sorter=order)
-    is_kept = np.isin(stored, keys)
-    now = order[places[is_kept]]
-    moved = now != rows[is_kept]
+    moved = (now >= 0) & (now != rows)
     if moved.any():
-        numbers = pa.table({"key": [key.decode() for key in stored[is_kept][moved]], "row": now[moved]})
+        numbers = pa.table({"key": [key.decode() for key in stored[moved]], "row": now[moved]})
         table.merge_insert("key").when_matched_update_all().execute(numbers)
     recall = complete(table, searched)
     return {"version": table.version, "num_rows": table.count_rows(), "recall": recall}
