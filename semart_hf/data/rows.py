@@ -14,22 +14,10 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from semart_hf.catalogue import schema
 from semart_hf.catalogue.catalogue_files import named_label
 from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.catalogue.rules import label_text
-from semart_hf.catalogue.schema import (
-    UNKNOWN,
-    Task,
-    label_number,
-    label_years,
-    labels_in,
-    learn_vocabulary,
-    numbers_of_labels,
-    ordered_labels,
-    positions_of,
-    read_tasks,
-    separator_of,
-)
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.pictures_semart import PictureError, load_picture
@@ -170,7 +158,7 @@ def tasks_of(paintings: Any, tasks: Iterable[Any] | None, *, min_label_count: in
     A `ClassLabel` column has its labels, of any other the frequent cells become labels.
     """
     found = []
-    for task in read_tasks(labelled_columns(paintings.features).values() if tasks is None else tasks):
+    for task in schema.read_tasks(labelled_columns(paintings.features).values() if tasks is None else tasks):
         feature, least = _label_feature(paintings, task), task.min_label_count or min_label_count
         if task.kind == "multi_label":
             found.append(_multi_label_task(paintings, task, feature, least))
@@ -185,10 +173,10 @@ def tasks_of(paintings: Any, tasks: Iterable[Any] | None, *, min_label_count: in
             problem = "" if len(labels) > 1 else f"with the labels {labels}"
         else:
             cells = [label_text(cell, task.rule) for cell in cells_of_task(paintings, task.origin)]
-            labels = learn_vocabulary(cells, min_label_count=least)
+            labels = schema.learn_vocabulary(cells, min_label_count=least)
             known = [cell for cell in cells if cell is not None]
             distinct, vocabulary = {*known}, {*labels}
-            if len({cell if cell in vocabulary else UNKNOWN for cell in distinct}) < 2:
+            if len({cell if cell in vocabulary else schema.UNKNOWN for cell in distinct}) < 2:
                 frequent = f"{labels[:-1]} occur at least {least} times"
                 problem = f"with {len(distinct):,} labels in {len(known):,} rows, of which {frequent}"
             elif len(known) == len(distinct) > 2:
@@ -197,11 +185,11 @@ def tasks_of(paintings: Any, tasks: Iterable[Any] | None, *, min_label_count: in
             raise _unusable(task, problem)
         entry: dict[str, Any] = {**task.origin, "labels": labels}
         if task.kind == "ordered":
-            if task.order or not isinstance(feature, datasets.ClassLabel) or positions_of(labels):
-                entry["labels"] = ordered_labels(labels, task.order, task.name)
-            positions = None if task.order else positions_of(entry["labels"])
+            if task.order or not isinstance(feature, datasets.ClassLabel) or schema.positions_of(labels):
+                entry["labels"] = schema.ordered_labels(labels, task.order, task.name)
+            positions = None if task.order else schema.positions_of(entry["labels"])
             if positions is not None:
-                is_dated = label_years(labels) is not None
+                is_dated = schema.label_years(labels) is not None
                 entry |= {"positions": positions} | ({"unit": "years"} if is_dated and not task.unit else {})
             elif task.unit:
                 raise ValueError(f"Drop unit {task.unit!r} of {task.name}: its labels {labels[:5]} are no numbers.")
@@ -209,22 +197,22 @@ def tasks_of(paintings: Any, tasks: Iterable[Any] | None, *, min_label_count: in
     return found
 
 
-def _unusable(task: Task, problem: str) -> ValueError:
+def _unusable(task: schema.Task, problem: str) -> ValueError:
     return ValueError(
         f"Got the column {task.source!r} for the task {task.name}, {problem}. A task has labels to choose between, "
         "some of them more than once. Choose another column, or a smaller min_label_count."
     )
 
 
-def _multi_label_task(paintings: Any, task: Task, feature: Any, least: int) -> dict[str, Any]:
+def _multi_label_task(paintings: Any, task: schema.Task, feature: Any, least: int) -> dict[str, Any]:
     """A task with several labels: those of its lists' `ClassLabel`, or the frequent ones, most frequent first."""
     cells = list(cells_of_task(paintings, task.origin))
-    separator = separator_of(cells, task.separator, task.source)
-    cells = [labels for cell in cells if (labels := labels_in(cell, separator)) is not None]
+    separator = schema.separator_of(cells, task.separator, task.source)
+    cells = [labels for cell in cells if (labels := schema.labels_in(cell, separator)) is not None]
     counts = Counter(label for cell in cells for label in cell)
     names = getattr(getattr(feature, "feature", None), "names", None)
-    labels = sorted(label for label, count in counts.items() if count >= least)
-    labels = [name for name in names if name != UNKNOWN] if names else sorted(labels, key=lambda one: -counts[one])
+    frequent = sorted((-count, label) for label, count in counts.items() if count >= least)
+    labels = [name for name in names if name != schema.UNKNOWN] if names else [label for _, label in frequent]
     problem = f"none occurs at least {least} times" if not labels else ""
     if len(cells) > 2 and not names and counts and max(counts.values()) == 1:
         problem = "none occurs twice"
@@ -237,7 +225,7 @@ def _multi_label_task(paintings: Any, task: Task, feature: Any, least: int) -> d
     return {**task.origin, "labels": labels} | ({"separator": separator} if separator else {})
 
 
-def _label_feature(paintings: Any, task: Task) -> Any:
+def _label_feature(paintings: Any, task: schema.Task) -> Any:
     features = paintings.features
     if task.source in features and task.source not in ("image", "text"):
         feature = features[task.source]
@@ -308,7 +296,7 @@ def known_number(label: Any, task: Mapping[str, Any], by_label: Mapping[str, int
     if label is None or label != label:
         return UNKNOWN_LABEL
     if isinstance(label, str):
-        found = label_number(label.strip() or None, by_label)
+        found = schema.label_number(label.strip() or None, by_label)
         return UNKNOWN_LABEL if found is None else found
     if isinstance(label, bool) or not isinstance(label, numbers.Real) or int(float(label)) != label:
         raise TypeError(f"Got the {task['name']} label {label!r}, but a label is a name or its number in the model.")
@@ -330,7 +318,7 @@ def known_numbers(cell: Any, task: Mapping[str, Any], by_label: Mapping[str, int
                 "labels. Give names, or numbers of this vocabulary."
             )
         return list(cell)
-    labels = labels_in(cell, task.get("separator"))
+    labels = schema.labels_in(cell, task.get("separator"))
     return None if labels is None else [by_label[label] for label in labels if label in by_label]
 
 
@@ -339,7 +327,7 @@ def labels_of(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, An
     columns = label_columns(tasks)
     labels = torch.full((len(rows), max((part.stop for part in columns.values()), default=0)), UNKNOWN_LABEL)
     for task in tasks:
-        part, name, by_label = columns[task["name"]], task["name"], numbers_of_labels(task["labels"])
+        part, name, by_label = columns[task["name"]], task["name"], schema.numbers_of_labels(task["labels"])
         if not is_multi_label(task):
             labels[:, part.start] = torch.tensor([known_number(row.get(name), task, by_label) for row in rows])
             continue
@@ -355,7 +343,7 @@ def label_counts(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Ten
     """How many rows have each label `(num_labels,)`, or lack and have each of several `(2, num_labels)`."""
     counts = {}
     for task in tasks:
-        column, by_label = () if rows is None else column_of(rows, task["name"]), numbers_of_labels(task["labels"])
+        column, by_label = column_of(rows, task["name"]), schema.numbers_of_labels(task["labels"])
         if is_multi_label(task):
             cells = [found for cell in column if (found := known_numbers(cell, task, by_label)) is not None]
             flat = torch.tensor([number for cell in cells for number in cell], dtype=torch.long)
@@ -370,17 +358,15 @@ def label_counts(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Ten
 def _renumbered(rows: datasets.Dataset, task: Mapping[str, Any]) -> datasets.Dataset:
     """The rows with a task's `ClassLabel` column numbered as in the task; labels that it lacks are its `UNK`."""
     name, labels = task["name"], task["labels"]
-    own, by_label = rows.features[name].names, numbers_of_labels(labels)
+    own, by_label = rows.features[name].names, schema.numbers_of_labels(labels)
     if list(own) == list(labels):
         return rows
     cells = list(column_of(rows, name))
     met = {own[number] for number in set(cells) - {None, -1}}
-    if UNKNOWN not in labels and not met <= {*labels}:
-        raise ValueError(
-            f"Got {name} labels {sorted(met - {*labels})}, but the model knows {labels}, no {UNKNOWN!r}. Drop them."
-        )
+    if schema.UNKNOWN not in labels and not met <= {*labels}:
+        raise ValueError(f"Got {name} labels {sorted(met - {*labels})}, but the model knows {labels}. Drop them.")
     new: dict[int | None, int | None] = {None: None, -1: None}  # as datasets writes no label
-    new |= {number: by_label.get(label, by_label.get(UNKNOWN)) for number, label in enumerate(own)}
+    new |= {number: by_label.get(label, by_label.get(schema.UNKNOWN)) for number, label in enumerate(own)}
     return _with_column(rows, name, [new[number] for number in cells], datasets.ClassLabel(names=list(labels)))
 
 

@@ -354,10 +354,6 @@ class SemArtForArtClassification(PreTrainedModel):
         """The text tower's word embeddings, for what wraps a model in shards."""
         return self.text_tower.get_input_embeddings()
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace them."""
-        self.text_tower.set_input_embeddings(value)
-
     # Distributed processes wait for the gradient of every parameter: what a batch does not use gives zeros. Where the
     # parameters are sharded, all processes must even run the same modules to put the shards together.
 

@@ -88,7 +88,7 @@ class ArtClassificationPipeline(Pipeline):
         """
         shown = {**self._postprocess_params, **self._sanitize_parameters(**options)[2]}
         respond = partial(self.postprocess, **shown)
-        answers = self._each(inputs, respond, on_error=on_error, batch_size=batch_size, num_workers=num_workers)
+        answers = self._each(inputs, respond, on_error, batch_size, num_workers)
         return answers[0] if is_single(inputs) else answers
 
     def embed(self, paintings: Any, **options: Any) -> dict[str, Any]:
@@ -113,13 +113,7 @@ class ArtClassificationPipeline(Pipeline):
         return {**vectors, "errors": errors, "answers": [one.get("answer", one) for one in responses]}
 
     def _each(
-        self,
-        inputs: Any,
-        respond: Respond,
-        *,
-        on_error: str | None = None,
-        batch_size: int | None = None,
-        num_workers: int | None = None,
+        self, inputs: Any, respond: Respond, on_error: Any = None, batch_size: Any = None, num_workers: Any = None
     ) -> Any:
         """The response to what `forward` gives of each painting alone, or its error."""
         if on_error not in (None, "return", "raise"):
@@ -213,7 +207,7 @@ class ArtClassificationPipeline(Pipeline):
         tasks: Sequence[str] | None = None,
         min_confidence: float | Mapping[str, float | None] | None = None,
     ) -> dict[str, list[dict[str, Any]]]:
-        """Each task's labels with their probabilities, the likeliest first, and of ordered ones the `position`.
+        """Each task's labels with their probabilities, the likeliest first.
 
         A `ValueError` if logits are not finite.
 
@@ -247,12 +241,7 @@ class ArtClassificationPipeline(Pipeline):
                 ranked = [one for one in ranked if one[0] in answered]
             else:
                 ranked = ranked[: 5 if top_k == "auto" else top_k]  # type: ignore[index]  # a number, or None
-            places = dict(zip(about["labels"], about.get("positions") or (), strict=False))
-            unit = {"unit": about["unit"]} if "unit" in about else {}
-            answers[task] = [
-                {"label": label, "score": score} | ({"position": places[label], **unit} if label in places else {})
-                for label, score in ranked
-            ]
+            answers[task] = [{"label": label, "score": score} for label, score in ranked]
             least = min_confidence.get(task) if isinstance(min_confidence, Mapping) else min_confidence
             if least is not None and confidence < least:
                 answers[task].insert(0, {"label": UNSURE, "score": confidence})

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 from semart_hf.data.collator import ArtCollator
-from semart_hf.data.streaming import PaintingStream, undecoded
+from semart_hf.data.streaming import PaintingStream, column_of, undecoded
 from semart_hf.evaluation.retrieval import DEPTHS, rank_bounds
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.linear_semart import Lexicon
@@ -108,7 +108,10 @@ def start_heads(model: SemArtForArtClassification, features: Features, loss: Art
             by_image[-1] = prior
         if not has_text:
             by_text[-1] = prior
-        shift = LOGIT_ADJUSTMENT * _log_priors(labels, task)
+        shift = torch.zeros(len(task["labels"]))
+        if not is_multi_label(task):
+            counts = torch.bincount(labels[labels != UNKNOWN_LABEL], minlength=len(shift))
+            shift = LOGIT_ADJUSTMENT * log_frequencies(counts)
         by_tower, by_words = by_text[:-1].tensor_split([text.values.shape[1]])
         found.append((by_image[:-1], by_image[-1], scale * by_tower, by_words, by_text[-1] - prior, prior, shift))
     shift = _write(model, (image, text), [torch.cat(part, -1) for part in zip(*found, strict=True)], features.tokens)
@@ -126,7 +129,9 @@ def features_of(
             "Got head_init: logistic_regression with streaming: true, but it reads every row before training. Set "
             "streaming: false, or head_init: random."
         )
-    order = _by_length(paintings)
+    texts = list(column_of(paintings, "text")) or [None] * len(paintings)
+    # Long texts first: a batch of like lengths is padded least, and memory shows at once.
+    order = sorted(range(len(texts)), key=lambda row: -len(texts[row] or ""))
     loader: DataLoader[Any] = DataLoader(Subset(paintings, order), batch_size=batch_size, collate_fn=collator)
     seen: dict[str, Tensor] = {}
     reader: Any = model.probe or model
@@ -154,47 +159,33 @@ def features_of(
                 found[f"has_{name}"].append(is_there)
             found["labels"].append(labels)
             if reader.lexicon is not None:
-                words.append(_word_shares(reader.lexicon, batch, len(labels)))
+                words.append(_word_shares(reader.lexicon, inputs, sum(map(len, found["labels"][:-1]))))
     finally:
         for hook in hooks:
             hook.remove()
     back = torch.tensor(order).argsort()
     shares, tokens = None, torch.empty(0).long()
     if words:
-        shares, tokens = _of_known_tokens(torch.cat(words).index_select(0, back).coalesce())
+        rows, ids, values = (torch.cat(parts) for parts in zip(*words, strict=True))
+        # A vocabulary is much larger than what few texts have of it.
+        tokens, columns = ids.unique(return_inverse=True)
+        places, size = torch.stack((torch.tensor(order)[rows], columns)), (len(order), len(tokens))
+        shares = torch.sparse_coo_tensor(places, values, size, check_invariants=False).coalesce()
     return Features(words=shares, tokens=tokens, **{name: torch.cat(parts)[back] for name, parts in found.items()})
 
 
-def _by_length(paintings: Any) -> list[int]:
-    """The rows' places, long texts first: a batch of like lengths is padded least, and memory shows at once."""
-    texts = list(paintings["text"]) if "text" in getattr(paintings, "column_names", ()) else [""] * len(paintings)
-    return sorted(range(len(texts)), key=lambda row: -len(texts[row] or ""))
-
-
-def _of_known_tokens(words: Tensor) -> tuple[Tensor, Tensor]:
-    """The columns that are not empty, and their tokens: a vocabulary is much larger than what few texts have of it."""
-    row, token = words.indices()
-    tokens, column = token.unique(return_inverse=True)
-    places, size = torch.stack((row, column)), (words.shape[0], len(tokens))
-    return torch.sparse_coo_tensor(places, words.values(), size, check_invariants=False), tokens
-
-
 @torch.no_grad()
-def _word_shares(lexicon: Lexicon, batch: dict[str, Any], num_rows: int) -> Tensor:
-    """The lexicon's input `(rows, vocabulary)`, sparse."""
-    size = len(lexicon.idf)
-    if "input_ids" not in batch:
-        nothing = torch.empty(2, 0, dtype=torch.long), torch.empty(0)
-        return torch.sparse_coo_tensor(*nothing, (num_rows, size), check_invariants=False)
-    ids = batch["input_ids"]
-    mask = None if "text_hidden" in batch else batch.get("attention_mask")
-    shares = lexicon.shares(ids.to(lexicon.idf.device), mask if mask is None else mask.to(lexicon.idf.device)).cpu()
-    if "has_text" in batch:
-        shares = shares * batch["has_text"].unsqueeze(1)
-    rows = torch.arange(num_rows).unsqueeze(1).expand_as(ids)
+def _word_shares(lexicon: Lexicon, inputs: dict[str, Any], first_row: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What the lexicon reads of a batch: rows, counted from its first one's number, tokens and their shares."""
+    if "input_ids" not in inputs:
+        return torch.empty(0).long(), torch.empty(0).long(), torch.empty(0)
+    ids = inputs["input_ids"]
+    shares = lexicon.shares(ids, None if "text_hidden" in inputs else inputs.get("attention_mask"))
+    if "has_text" in inputs:
+        shares = shares * inputs["has_text"].unsqueeze(1)
     kept = shares > 0
-    places = torch.stack((rows[kept], ids[kept]))
-    return torch.sparse_coo_tensor(places, shares[kept], (num_rows, size), check_invariants=False)
+    rows = torch.arange(first_row, first_row + len(ids)).unsqueeze(1).expand_as(ids)
+    return rows[kept.cpu()], ids[kept].cpu(), shares[kept].cpu()
 
 
 @dataclass
@@ -269,13 +260,6 @@ def _logits(blocks: Sequence[Tensor], fitted: Tensor) -> Tensor:
     """`(rows, labels)` by weights in the blocks' order, the biases last; without a block one row for all."""
     parts = fitted[:-1].split([block.shape[1] for block in blocks])
     return sum((block @ part for block, part in zip(blocks, parts, strict=True)), fitted[-1:])
-
-
-def _log_priors(labels: Tensor, task: Any) -> Tensor:
-    """Of a task's labels; 0 where a painting has several."""
-    if is_multi_label(task):
-        return torch.zeros(len(task["labels"]))
-    return log_frequencies(torch.bincount(labels[labels != UNKNOWN_LABEL], minlength=len(task["labels"])))
 
 
 @torch.no_grad()

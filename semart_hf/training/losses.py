@@ -76,7 +76,7 @@ class TaskLoss(nn.Module):
         """What `logit_adjusted` adds to the logits `(num_labels,)`."""
         return log_frequencies(counts)
 
-    def _label_weights(self, labels: Tensor) -> Tensor:
+    def label_weights(self, labels: Tensor) -> Tensor:
         """Weights of the labels `(batch, columns)`; 0 where they are unknown, −100."""
         return self.weights[labels.clamp(min=0)] * (labels != UNKNOWN_LABEL)
 
@@ -87,14 +87,10 @@ class TaskLoss(nn.Module):
             return F.cross_entropy(logits, self.targets[numbers], reduction="none").unsqueeze(1)
         return F.cross_entropy(logits, numbers, label_smoothing=self.label_smoothing, reduction="none").unsqueeze(1)
 
-    def row_weights(self, labels: Tensor) -> Tensor:
-        """Weight of each row `(batch,)`."""
-        return self._label_weights(labels).sum(-1)
-
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss of each row `(batch,)`, times its weight."""
         logits = logits.float() if self.adjustment is None else logits.float() + self.adjustment
-        return (self._label_losses(logits, labels) * self._label_weights(labels)).sum(-1)
+        return (self._label_losses(logits, labels) * self.label_weights(labels)).sum(-1)
 
 
 class MultiLabelLoss(TaskLoss):
@@ -104,7 +100,8 @@ class MultiLabelLoss(TaskLoss):
         absent, present = log_frequencies(counts)
         return present - absent
 
-    def _label_weights(self, labels: Tensor) -> Tensor:
+    def label_weights(self, labels: Tensor) -> Tensor:
+        """Weights of the labels `(batch, columns)`, of each row 1 in sum without `class_weighted`."""
         absent, present = self.weights
         return torch.where(labels > 0, present, absent) * (labels != UNKNOWN_LABEL) / labels.shape[1]
 
@@ -143,7 +140,7 @@ class ArtLoss(nn.Module):
     def weight_sums(self, labels: Tensor) -> Tensor:
         """Sum of the rows' weights for each task `(num_tasks,)`, by the labels `(batch, num_label_columns)`."""
         parts = zip(self.losses, self.columns, strict=True)
-        return torch.stack([loss.row_weights(labels[:, columns]).sum() for loss, columns in parts])
+        return torch.stack([loss.label_weights(labels[:, columns]).sum() for loss, columns in parts])
 
     def sums(self, logits: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         """Sum of the rows' weighted losses for each task `(num_tasks,)`."""

@@ -21,16 +21,9 @@ from semart_hf.files import full_disk_explained, locked, write_json
 from semart_hf.model.pipeline_semart import save_repository
 from semart_hf.publishing.pushing import start_push
 
+from . import run_folder
 from .arguments import SemArtTrainingArguments
 from .callbacks import LogWindow, PreemptionCallback, WeightAverage
-from .run_folder import (
-    RESUME,
-    check_continuable,
-    mark_whole,
-    recorded_best_checkpoint,
-    remove_checkpoint,
-    requested_checkpoint,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +72,7 @@ class ResumableTrainer(Trainer):
         with locked(self.output_dir, "training") if self.is_world_process_zero() else nullcontext():
             self.resumed_from, self._earlier_seconds = None, 0.0
             if resume_from_checkpoint not in (None, False):
-                self.resumed_from = requested_checkpoint(self.output_dir, resume_from_checkpoint)
+                self.resumed_from = run_folder.requested_checkpoint(self.output_dir, resume_from_checkpoint)
                 self.check_checkpoint(self.resumed_from)
             try:
                 with full_disk_explained(self.output_dir, "The last whole checkpoint is kept. Make room and resume."):
@@ -94,7 +87,7 @@ class ResumableTrainer(Trainer):
     def check_checkpoint(self, checkpoint: Path) -> None:
         """Refuse a checkpoint that this run would not continue exactly, unless `ignore_data_skip` allows it."""
         if not self.args.ignore_data_skip:
-            check_continuable(
+            run_folder.check_continuable(
                 checkpoint,
                 num_processes=self.args.world_size,
                 has_average=self.average.decay > 0,
@@ -108,7 +101,7 @@ class ResumableTrainer(Trainer):
         position = super()._init_training_state(max_steps, steps_per_epoch, num_train_epochs, resume, trial)
         if resume is None:
             return position
-        best = recorded_best_checkpoint(Path(resume))
+        best = run_folder.recorded_best_checkpoint(Path(resume))
         self.state.best_model_checkpoint = str(best) if best is not None and best.is_dir() else None
         has_stopped = self.state.global_step >= max_steps
         for callback in self.callback_handler.callbacks:
@@ -171,22 +164,22 @@ class ResumableTrainer(Trainer):
         """Write a checkpoint that is known to be whole before an older one is deleted or anything is pushed."""
         checkpoint = Path(self._get_output_dir(trial), f"checkpoint-{self.state.global_step}")
         if self.args.should_save:
-            remove_checkpoint(checkpoint)
+            run_folder.remove_checkpoint(checkpoint)
         self.accelerator.wait_for_everyone()
         limit, is_pushed = self.args.save_total_limit, self.args.push_to_hub
         self.args.save_total_limit, self.args.push_to_hub = None, False
         try:
             super()._save_checkpoint(model, trial)
-            self._save_progress(checkpoint / RESUME)
+            self._save_progress(checkpoint / run_folder.RESUME)
         except Exception:
             if self.args.should_save:
-                remove_checkpoint(checkpoint)  # a full disk needs the room
+                run_folder.remove_checkpoint(checkpoint)  # a full disk needs the room
             raise
         finally:
             self.args.save_total_limit, self.args.push_to_hub = limit, is_pushed
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            mark_whole(checkpoint)
+            run_folder.mark_whole(checkpoint)
             if is_pushed:
                 self._push_from_checkpoint(str(checkpoint))
             best = self.state.best_model_checkpoint
@@ -211,7 +204,7 @@ class ResumableTrainer(Trainer):
         self._began, self._save_is_due, self._last_step = time.time(), False, -1
         if self.resumed_from is None:
             return
-        folder = self.resumed_from / RESUME
+        folder = self.resumed_from / run_folder.RESUME
         if self.average.decay:
             self.average.load_learned(folder, self.model)
         if (path := folder / f"progress-{self.args.process_index}.json").is_file():

@@ -146,7 +146,7 @@ class SemArtTrainer(ResumableTrainer):
         rows = getattr(self.train_dataset, "paintings", self.train_dataset)
         self.loss = ArtLoss(
             self.tasks,
-            label_counts(rows, self.tasks),
+            label_counts([] if rows is None else rows, self.tasks),
             self.args.loss,
             model.config.task_weights,
             label_smoothing=self.args.label_smoothing_factor,
