@@ -45,14 +45,13 @@ class NotebookModel(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(dim, number) for number in num_labels)
 
         stages = vision_stages(self.vision)[: recipe.get("frozen_vision_stages", 0)]
-        frozen = {name for stage in stages for name in stage}
-        for name, parameter in self.vision.named_parameters():
-            parameter.requires_grad = name not in frozen
         num_layers = len(self.text.transformer.layer) - recipe.get("trainable_text_layers", 1)
         frozen_text = [self.text.embeddings, *self.text.transformer.layer[:num_layers]]
-        for module in frozen_text:
-            module.requires_grad_(False)
-        self.frozen = [*frozen_modules(self.vision, frozen), *frozen_text]
+        frozen = [self.vision.get_parameter(name) for stage in stages for name in stage]
+        frozen += [parameter for module in frozen_text for parameter in module.parameters()]
+        for parameter in frozen:
+            parameter.requires_grad = False
+        self.frozen = frozen_modules(self, {id(parameter) for parameter in frozen})
 
     def train(self, mode: bool = True) -> NotebookModel:
         """Set training mode, but not in what is frozen: as in our model, nothing there changes or is dropped."""

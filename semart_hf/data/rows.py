@@ -22,7 +22,6 @@ from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.pictures_semart import PictureError, load_picture
 
-from .sampling import TrainingPaintings
 from .streaming import PaintingStream, column_of, labelled_columns, undecoded
 
 LEAST_SHARE = 0.5
@@ -34,7 +33,7 @@ _SMALL_SIDE = 32
 
 def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
     """A `Dataset`, DataFrame, sequence of dicts or `PaintingStream`: with `image` undecoded and the model's labels."""
-    if isinstance(rows, PaintingStream | TrainingPaintings):
+    if isinstance(rows, PaintingStream):
         return rows
     if type(rows).__module__.partition(".")[0] == "pandas" and hasattr(rows, "iterrows"):
         try:
@@ -65,7 +64,7 @@ def labelled_rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]], *, split: s
             f"Got {len(checked)} {split} rows with the columns {columns}, but none has a label of the model's tasks "
             f"{[task['name'] for task in tasks]}. Rename the label columns, or make the model with these tasks."
         )
-    if isinstance(checked, PaintingStream | TrainingPaintings):
+    if isinstance(checked, PaintingStream):
         return checked
     has_picture, num_tried, faults = _try_pictures(checked)
     if not has_picture.any() and not _has_text(checked).any():

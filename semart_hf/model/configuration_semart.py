@@ -241,10 +241,8 @@ def _check_kind(task: dict[str, Any]) -> None:
             raise ValueError(
                 f"Got {key} for task {name!r} of kind {kind!r}. Only {allowed[0]!r} has them. Leave them out."
             )
-    for key, least, most, words in (
-        ("positions", -math.inf, math.inf, "or null"),
-        ("thresholds", 0, 1, "from 0 to 1"),
-    ):
+    ranges = {"positions": (-math.inf, math.inf, "or null"), "thresholds": (0, 1, "from 0 to 1")}
+    for key, (least, most, words) in ranges.items():
         numbers = task.get(key, [0.5] * num_labels)
         known = [number for number in numbers if number is not None or key == "thresholds"]
         are_right = all(isinstance(one, int | float) and math.isfinite(one) and least <= one <= most for one in known)

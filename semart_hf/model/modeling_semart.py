@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 
 from .configuration_semart import SemArtConfig
 from .linear_semart import Lexicon, Probe
@@ -21,16 +21,17 @@ from .techniques_semart import without_autocast
 from .towers_semart import (
     build_text_tower,
     fill_tower,
-    frozen_parts,
-    loaded_towers,
+    frozen_modules,
+    frozen_parameters,
     pool_pictures,
     pool_tokens,
     pooled_size,
     resolve_text_config,
     resolve_vision_config,
     run_layers,
-    set_vision_checkpointing,
 )
+
+logger = logging.get_logger(__name__)
 
 
 class SemArtForArtClassification(PreTrainedModel):
@@ -121,7 +122,14 @@ class SemArtForArtClassification(PreTrainedModel):
         Raises:
             ValueError: If a tower is unknown, of another family, or its weights did not arrive.
         """
-        loaded = loaded_towers({"vision": vision, "text": text}, pretrained)
+        if pretrained not in (True, False, "vision", "text"):
+            raise ValueError(f"pretrained is {pretrained!r}. Allowed are True, False, 'vision', 'text'. Give one.")
+        loaded = [name for name in ("vision", "text") if pretrained in (True, name)]
+        for name, source in (("vision", vision), ("text", text)):
+            if name in loaded and isinstance(source, PreTrainedConfig):
+                raise ValueError(
+                    f"Got a configuration as {name} tower, which has no weights. Give a folder."
+                )
         shown: dict[str, Any] = {"image_size": image_size, "crop_pct": crop_pct, "crop_mode": crop_mode}
         vision_config = resolve_vision_config(vision, pretrained="vision" in loaded, **shown)
         text_config = resolve_text_config(text)
@@ -188,10 +196,11 @@ class SemArtForArtClassification(PreTrainedModel):
         Raises:
             ValueError: If the configuration asks for more stages or layers than the towers have.
         """
-        frozen_ids, self._frozen_modules = frozen_parts(self)
+        frozen = frozen_parameters(self)
+        self._frozen_modules = frozen_modules(self, frozen)
         can_learn = not getattr(self, "is_quantized", False)
         for parameter in self.parameters():
-            parameter.requires_grad_(can_learn and parameter.is_floating_point() and id(parameter) not in frozen_ids)
+            parameter.requires_grad_(can_learn and parameter.is_floating_point() and id(parameter) not in frozen)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "SemArtForArtClassification":
@@ -383,7 +392,11 @@ class SemArtForArtClassification(PreTrainedModel):
         if enable and getattr(function, "keywords", {}).get("use_reentrant"):
             raise ValueError("Got use_reentrant=True, with which nothing behind frozen parts learns. Leave it out.")
         super()._set_gradient_checkpointing(enable=enable, **kwargs)
-        set_vision_checkpointing(self.vision_tower.timm_model, enable)
+        # A batch that is computed again would count twice in BatchNorm's statistics.
+        has_statistics = any(hasattr(module, "running_mean") for module in self.vision_tower.modules())
+        if enable and has_statistics:
+            logger.warning("Gradient checkpointing leaves out the vision tower, which has BatchNorm layers.")
+        self.vision_tower.timm_model.set_grad_checkpointing(enable and not has_statistics)
 
 
 SemArtForArtClassification.register_for_auto_class("AutoModel")

@@ -54,11 +54,9 @@ def check_inputs(inputs: dict[str, Tensor], config: Any) -> int:
         raise ValueError(f"The inputs have different numbers of rows: {sizes}. Give one row a painting in each.")
     num_columns = config.num_label_columns
     if "labels" in inputs and inputs["labels"].shape[1:] != (num_columns,):
-        has_several = any(map(is_multi_label, config.tasks))
-        several = ", and one (0 or 1) for each label of a task with several" if has_several else ""
         raise ValueError(
             f"labels has shape {tuple(inputs['labels'].shape)}, but it must be (batch, {num_columns}): a column for "
-            f"each of {config.task_names}{several}. Put −100 where a label is unknown."
+            f"each of {config.task_names}, or for each of a task's several labels. Put −100 where one is unknown."
         )
     return rows
 

@@ -92,11 +92,6 @@ class SemArtImageProcessor(TorchvisionBackend):
         """Side in pixels that pictures are resized to: the shorter one, or the longer of both; 0: none is named."""
         return max(self.size.get(name) or 0 for name in ("shortest_edge", "height", "width"))
 
-    def process_image(self, image: Any, device: Any = None, **kwargs: Any) -> Tensor:
-        """The picture's values `(3, height, width)` as uint8, in RGB and upright."""
-        values = tvF.pil_to_tensor(load_picture(image, least_side=self.least_side))
-        return values if device is None else values.to(device)
-
     def resize(self, image: Tensor, size: SizeDict, **kwargs: Any) -> Tensor:
         """The pictures `(…, height, width)` in the size that `size` names."""
         shortest = min(image.shape[-2:])
@@ -187,11 +182,6 @@ class SemArtProcessor(ProcessorMixin):
         elif return_tensors is None:
             inputs |= {name: list(value) if value.ndim > 1 else value.tolist() for name, value in tensors.items()}
         return BatchFeature(inputs)
-
-    @property
-    def model_input_names(self) -> list[str]:
-        """Names of everything that a call can give."""
-        return ["pixel_values", "has_image", "input_ids", "attention_mask", "has_text"]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> Any:
         """Write the processor as the base class does, without what loading and calls left in the tokenizer."""

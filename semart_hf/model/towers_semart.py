@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, DistilBertConfig, PreTrainedConfig, TimmWrapperConfig
 from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
-from transformers.utils import cached_file, logging
+from transformers.utils import cached_file
 
 from .configuration_semart import TEXT_FAMILIES, check_text_config
 
-logger = logging.get_logger(__name__)
 # What of a tower's `pretrained_cfg` its transform depends on, and whose weights it had.
 _KEPT_OF_CFG = (
     "architecture", "crop_mode", "crop_pct", "fixed_input_size", "input_size",
@@ -65,22 +64,19 @@ def pool_pictures(tower: Any, pixel_values: Tensor, pooling: str) -> Tensor:
     return torch.cat([part.to(parts[0].dtype) for part in parts], dim=1)
 
 
-def frozen_modules(tower: nn.Module, frozen_parameters: set[str]) -> list[nn.Module]:
-    """The modules within a tower in which everything is frozen; one without parameters goes with the one before it."""
-    # Parameters that the root itself holds (a ViT's class token) are of the stem, and so is what follows them.
-    own = [name for name, _ in tower.named_parameters(recurse=False)]
-    is_frozen = bool(frozen_parameters) and frozen_parameters.issuperset(own)
-    frozen: list[nn.Module] = []
-    for path, module in list(tower.named_modules())[1:]:
-        inside = [f"{path}.{name}" for name, _ in module.named_parameters()]
-        is_frozen = frozen_parameters.issuperset(inside) if inside else is_frozen
+def frozen_modules(model: nn.Module, parameters: set[int]) -> list[nn.Module]:
+    """The modules whose every parameter is one of these, by identity; one without any goes with the one before it."""
+    is_frozen, frozen = False, []
+    for module in model.modules():
+        inside = {id(parameter) for parameter in module.parameters()}
+        is_frozen = inside <= parameters if inside else is_frozen
         if is_frozen:
             frozen.append(module)
     return frozen
 
 
-def frozen_parts(model: Any) -> tuple[set[int], list[nn.Module]]:
-    """Identities of the parameters that a model's configuration freezes, and modules in which everything is frozen."""
+def frozen_parameters(model: Any) -> set[int]:
+    """Identities of the parameters that a model's configuration freezes."""
     config, timm_model = model.config, model.vision_tower.timm_model
     stages = vision_stages(timm_model)
     if not 0 <= config.frozen_vision_stages <= len(stages):
@@ -88,7 +84,6 @@ def frozen_parts(model: Any) -> tuple[set[int], list[nn.Module]]:
             f"frozen_vision_stages is {config.frozen_vision_stages}, but {config.vision_config.architecture} has "
             f"{len(stages)} stages. Give a number from 0 to {len(stages)}."
         )
-    frozen_names = {name for stage in stages[: config.frozen_vision_stages] for name in stage}
     modules = frozen_layers(model.text_tower, config.trainable_text_layers)
     if model.probe is not None:
         if config.trainable_text_layers != 0:
@@ -97,11 +92,11 @@ def frozen_parts(model: Any) -> tuple[set[int], list[nn.Module]]:
                 "a probe reads a text tower that does not learn. Set trainable_text_layers: 0, or probe_share: 0."
             )
         modules.append(model.probe)
-    frozen = [parameter for name, parameter in timm_model.named_parameters() if name in frozen_names]
+    frozen = [timm_model.get_parameter(name) for stage in stages[: config.frozen_vision_stages] for name in stage]
     frozen += [parameter for module in modules for parameter in module.parameters()]
     if model.lexicon is not None:
         frozen.append(model.lexicon.idf)
-    return {id(parameter) for parameter in frozen}, [*frozen_modules(timm_model, frozen_names), *modules]
+    return {id(parameter) for parameter in frozen}
 
 
 def resolve_vision_config(
@@ -164,27 +159,6 @@ def resolve_text_config(text: str | os.PathLike[str] | PreTrainedConfig) -> PreT
     config = copy.deepcopy(config)
     config.dtype = None  # a source that was saved in half precision is trained in full
     return config
-
-
-def loaded_towers(sources: dict[str, Any], pretrained: bool | str) -> list[str]:
-    """Names of the towers whose weights are loaded; a `ValueError` if `pretrained` asks for what there is not."""
-    if pretrained not in (True, False, "vision", "text"):
-        raise ValueError(f"pretrained is {pretrained!r}. Allowed are True, False, 'vision', 'text'. Give one.")
-    loaded = [name for name in sources if pretrained in (True, name)]
-    for name in loaded:
-        if isinstance(sources[name], PreTrainedConfig):
-            raise ValueError(
-                f"Got a configuration as {name} tower, which has no weights. Give a folder or pretrained=False."
-            )
-    return loaded
-
-
-def set_vision_checkpointing(timm_model: Any, enable: bool) -> None:
-    """Whether a timm model computes activations again; never with BatchNorm, which would count a batch twice."""
-    has_statistics = any(hasattr(module, "running_mean") for module in timm_model.modules())
-    if enable and has_statistics:
-        logger.warning("Gradient checkpointing leaves out the vision tower, which has BatchNorm layers.")
-    timm_model.set_grad_checkpointing(enable and not has_statistics)
 
 
 def fill_tower(tower: Any, source: Any) -> None:

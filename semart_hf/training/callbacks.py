@@ -137,20 +137,17 @@ class DivergenceWatch(TrainerCallback):
 
     def check(self) -> None:
         """Raise a `DivergedError` if the last step that was taken in diverged."""
-        if self._pending is not None:
-            (step, numbers, rows), self._pending = self._pending, None
-            broken = []
-            for name, number in numbers.items():
-                value = float(number.full_tensor() if hasattr(number, "full_tensor") else number or 0)
-                if not math.isfinite(value):
-                    broken.append(f"the {name} is {value}")
-            if broken:
-                indices = sorted(int(row) for part in rows for row in part.tolist() if row >= 0)
-                raise DivergedError(
-                    f"Training diverged at step {step}: {' and '.join(broken)}. The step's rows of the training data, "
-                    f"counted from 0, are {indices or 'not known'}. Lower learning_rate or max_grad_norm, raise "
-                    "warmup_steps, or take precision: fp32; of rows where it diverges again, look at picture and text."
-                )
+        if self._pending is None:
+            return
+        (step, numbers, rows), self._pending = self._pending, None
+        whole = {name: one.full_tensor() if hasattr(one, "full_tensor") else one or 0 for name, one in numbers.items()}
+        if broken := [f"the {name} is {float(one)}" for name, one in whole.items() if not math.isfinite(float(one))]:
+            indices = sorted(int(row) for part in rows for row in part.tolist() if row >= 0)
+            raise DivergedError(
+                f"Training diverged at step {step}: {' and '.join(broken)}. The step's rows of the training data, "
+                f"counted from 0, are {indices or 'not known'}. Lower learning_rate or max_grad_norm, raise "
+                "warmup_steps, or take precision: fp32; of rows where it diverges again, look at picture and text."
+            )
 
 
 #: Exit status of a training that saved itself and can go on: EX_TEMPFAIL of sysexits.h, "try again later".
@@ -212,17 +209,15 @@ class LogWindow(TrainerCallback):
         self.tasks = [(task["name"], columns[task["name"]], is_multi_label(task)) for task in tasks]
         self.reset()
 
-    def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
-        """Begin a new window: a run that begins again with a smaller batch leaves half a step."""
-        self.reset()
-
-    def reset(self) -> None:
+    def reset(self, *_: Any, **kwargs: Any) -> None:
         """Begin a new window; its clock starts with the next `start`."""
         # Rows of the matrix: weighted losses, their weights, correct predictions, known labels. A column a task.
         self.sums: Tensor | None = None
         self.rows = 0
         self.waited = 0.0
         self.began: float | None = None
+
+    on_train_begin = reset  # a run that begins again with a smaller batch leaves half a step
 
     def start(self) -> float:
         """The time now, from which on a new window counts."""

@@ -90,7 +90,7 @@ class SemArtTrainer(ResumableTrainer):
         self.tasks, self.task_names = list(config.tasks or []), config.task_names
         self.watch = DivergenceWatch()
         train_rows = None if train_dataset is None else labelled_rows_for(train_dataset, self.tasks, split="training")
-        if train_rows is not None and not isinstance(train_rows, PaintingStream | TrainingPaintings):
+        if train_rows is not None and not isinstance(train_rows, PaintingStream):
             train_rows = TrainingPaintings(train_rows, args.seed)
         eval_rows = validation_rows_for(eval_dataset, self.tasks)
         metrics = compute_metrics or compute_metrics_for(self.tasks)
@@ -288,7 +288,7 @@ class SemArtTrainer(ResumableTrainer):
                 )
             own = rows.divided(batch_size=size, process_index=args.process_index, num_processes=args.world_size)
             return own, {"batch_size": size, "drop_last": args.dataloader_drop_last}
-        if not isinstance(rows, TrainingPaintings):
+        if rows is None:
             raise ValueError("Training needs rows to learn from, got none. Give SemArtTrainer a train_dataset.")
         seed = args.seed if args.data_seed is None else args.data_seed
         order = SeededSampler(len(rows), seed, is_shuffled=strategy == "random")
