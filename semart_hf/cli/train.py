@@ -86,6 +86,7 @@ def run(plan: Any, model: Any, data: Any, training: Any, *, promotes: bool) -> N
     from semart_hf.data.loading import load_splits
     from semart_hf.files import full_disk_explained
     from semart_hf.training.building import build_trainer
+    from semart_hf.training.run_folder import check_continuable
 
     training.output_dir = str(plan.folder)
     training.hub_model_id = training.hub_model_id or plan.output_dir.name
@@ -103,7 +104,7 @@ def run(plan: Any, model: Any, data: Any, training: Any, *, promotes: bool) -> N
         say("Data: " + ", ".join(f"{name} {split.num_rows:,d} paintings" for name, split in splits.items()))
         trainer = build_trainer(splits, model, data, training, say)
         if plan.checkpoint is not None:
-            trainer.check_checkpoint(plan.checkpoint)
+            check_continuable(plan.checkpoint, trainer.args)
     finally:  # nothing is left of a run that was refused
         if is_main and plan.folder.is_dir() and not any(plan.folder.iterdir()):
             plan.folder.rmdir()

@@ -127,9 +127,7 @@ class SemArtForArtClassification(PreTrainedModel):
         loaded = [name for name in ("vision", "text") if pretrained in (True, name)]
         for name, source in (("vision", vision), ("text", text)):
             if name in loaded and isinstance(source, PreTrainedConfig):
-                raise ValueError(
-                    f"Got a configuration as {name} tower, which has no weights. Give a folder."
-                )
+                raise ValueError(f"Got a configuration as {name} tower, which has no weights. Give a folder.")
         shown: dict[str, Any] = {"image_size": image_size, "crop_pct": crop_pct, "crop_mode": crop_mode}
         vision_config = resolve_vision_config(vision, pretrained="vision" in loaded, **shown)
         text_config = resolve_text_config(text)

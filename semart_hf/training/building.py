@@ -72,9 +72,9 @@ def build_trainer(
     if model_arguments.init_from is None:
         tokenizer = build_tokenizer(splits["train"], model_arguments, data)
         model = build_model(tasks, model_arguments, tokenizer, contrastive=is_contrastive)
-        processor = build_processor(model, tokenizer)
     else:
-        model, processor = _start_from(tasks, model_arguments, data, say, contrastive=is_contrastive)
+        model, tokenizer = _start_from(tasks, model_arguments, data, say, contrastive=is_contrastive)
+    processor = build_processor(model, tokenizer)
     has_probe = model.probe is not None
     if has_probe and shards_parameters(training):
         raise ValueError("Got FSDP, which shards what a probe reads at once. Launch with DDP, or set probe_share: 0.")
@@ -124,8 +124,8 @@ def build_trainer(
 
 def _start_from(
     tasks: list[Any], arguments: ModelArguments, data: DataArguments, say: Callable[[str], Any], *, contrastive: bool
-) -> tuple[SemArtForArtClassification, SemArtProcessor]:
-    """The published model `init_from` with these tasks, and its processor; another architecture is refused."""
+) -> tuple[SemArtForArtClassification, PreTrainedTokenizerBase]:
+    """The published model `init_from` with these tasks, and its tokenizer; another architecture is refused."""
     source = str(arguments.init_from)
     chosen = ("frozen_vision_stages", "trainable_text_layers", "fusion_dropout")
     allowed = {"init_from", "image_size", *chosen}
@@ -137,8 +137,7 @@ def _start_from(
         )
     options = {name: getattr(arguments, name) for name in chosen} | {"contrastive": contrastive}
     model = SemArtForArtClassification.from_checkpoint(source, tasks, **options, trust_remote_code=False)
-    processor = SemArtProcessor.from_pretrained(source, trust_remote_code=False)
-    processor.tokenizer.model_max_length = min(data.max_text_length, most_text_tokens(model.config.text_config))
+    tokenizer = AutoTokenizer.from_pretrained(source, model_max_length=data.max_text_length, trust_remote_code=False)
     cfg = model.config.vision_config.pretrained_cfg
     side = cfg.get("input_size", (3, 224, 224))[-1]
     if arguments.image_size not in (None, side):
@@ -147,7 +146,6 @@ def _start_from(
                 f"image_size is {arguments.image_size}, but the tower of {source} is for {side} alone. Leave it out."
             )
         cfg["input_size"] = [3, arguments.image_size, arguments.image_size]
-        processor.image_processor = SemArtImageProcessor.from_timm(cfg)
     known = {task["name"]: task["labels"] for task in SemArtConfig.from_pretrained(source).tasks}
     say(f"Start: {source}, every tensor proved.")
     for task in tasks:
@@ -158,7 +156,7 @@ def _start_from(
         say(f"  {task['name']}: {kept}, {len(new)} new{_named(new)}, {len(dropped)} dropped{_named(dropped)}")
     if known:
         say(f"  tasks that are dropped: {', '.join(known)}")
-    return model, processor
+    return model, tokenizer
 
 
 def _named(labels: list[str]) -> str:

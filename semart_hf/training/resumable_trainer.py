@@ -73,7 +73,7 @@ class ResumableTrainer(Trainer):
             self.resumed_from, self._earlier_seconds = None, 0.0
             if resume_from_checkpoint not in (None, False):
                 self.resumed_from = run_folder.requested_checkpoint(self.output_dir, resume_from_checkpoint)
-                self.check_checkpoint(self.resumed_from)
+                run_folder.check_continuable(self.resumed_from, self.args)
             try:
                 with full_disk_explained(self.output_dir, "The last whole checkpoint is kept. Make room and resume."):
                     return super().train(self.resumed_from and str(self.resumed_from), *args, **kwargs)
@@ -83,16 +83,6 @@ class ResumableTrainer(Trainer):
                     # Ends its workers at once; the garbage collector waits 5 s for each.
                     loader.base_dataloader._iterator = None
                 self.average.end()
-
-    def check_checkpoint(self, checkpoint: Path) -> None:
-        """Refuse a checkpoint that this run would not continue exactly, unless `ignore_data_skip` allows it."""
-        if not self.args.ignore_data_skip:
-            run_folder.check_continuable(
-                checkpoint,
-                num_processes=self.args.world_size,
-                has_average=self.average.decay > 0,
-                keeps_best=self.args.load_best_model_at_end,
-            )
 
     def _init_training_state(
         self, max_steps: int, steps_per_epoch: int, num_train_epochs: int, resume: str | None, trial: Any

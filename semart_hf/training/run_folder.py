@@ -181,8 +181,11 @@ def remove_own(folder: Path) -> None:
         folder.rmdir()
 
 
-def check_continuable(checkpoint: Path, *, num_processes: int, has_average: bool, keeps_best: bool) -> None:
-    """Refuse a checkpoint from which this run would not go on as if it had never ended."""
+def check_continuable(checkpoint: Path, args: Any) -> None:
+    """Refuse a checkpoint from which a run would not go on as if it had never ended, unless its arguments allow it."""
+    if args.ignore_data_skip:
+        return
+    has_average = args.ema_decay > 0
     has_learned = (checkpoint / RESUME / LEARNED_WEIGHTS).is_file()
     written_by = len(list(checkpoint.glob(f"{RESUME}/progress-*.json")))
     best = recorded_best_checkpoint(checkpoint)
@@ -190,11 +193,11 @@ def check_continuable(checkpoint: Path, *, num_processes: int, has_average: bool
     if has_learned != has_average:
         how, now = "with" if has_learned else "without", "set" if has_average else "0"
         causes.append(f"was written {how} averaged weights, while ema_decay is {now}")
-    if written_by != num_processes:
-        causes.append(f"{written_by} process(es) wrote, but there are {num_processes}")
+    if written_by != args.world_size:
+        causes.append(f"{written_by} process(es) wrote, but there are {args.world_size}")
     if not any(checkpoint.glob("optimizer*")):  # left out by save_only_model
         causes.append("lacks the optimizer")
-    if keeps_best and best is not None and not best.is_dir():
+    if args.load_best_model_at_end and best is not None and not best.is_dir():
         causes.append(f"lacks the best checkpoint so far, {best}")
     if causes:
         raise ValueError(

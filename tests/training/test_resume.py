@@ -1,6 +1,7 @@
 import errno
 import random
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -246,8 +247,9 @@ def test_half_written_checkpoints_are_passed_over(parts, folder, caplog, saved):
     assert last_whole_checkpoint(folder) is None
     with pytest.raises(ValueError, match="holds no checkpoint that was written to its end"):
         make_trainer(parts, folder).train(resume_from_checkpoint=True)
+    other = SimpleNamespace(world_size=2, ema_decay=0.0, load_best_model_at_end=False, ignore_data_skip=False)
     with pytest.raises(ValueError, match=r"which 1 process\(es\) wrote, but there are 2: .*Resume with"):
-        run_folder.check_continuable(saved[0] / "checkpoint-2", num_processes=2, has_average=False, keeps_best=False)
+        run_folder.check_continuable(saved[0] / "checkpoint-2", other)
 
 
 def test_a_new_model_of_model_init_begins_each_run(parts, tmp_path):
