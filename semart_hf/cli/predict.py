@@ -119,9 +119,9 @@ def suggest(options: argparse.Namespace) -> None:
     classify = load_classifier(options.model, device=device)
     config, tasks = classify.model.config, classify.model.config.task_names
     source = source_of(options, catalogue, config.tasks)
-    fill = list(source.label_columns.values()) if options.fill else []
-    if options.mapping is not None:
-        fill = [column for column in fill if catalogue.holds_text(column)]
+    fill = [column for column in source.label_columns.values() if options.fill and column in catalogue.columns]
+    if wrong := [column for column in fill if not catalogue.holds_text(column)]:
+        raise ValueError(f"Got --fill for the column {wrong[0]!r}, which holds no text. Leave --fill out.")
     catalogue.check_labels(label for task in config.tasks for label in task["labels"])
     thresholds = suggestions.thresholds_at(options.risk, config.confidence_risks)
     identity = {}

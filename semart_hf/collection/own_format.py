@@ -242,9 +242,6 @@ class _ParquetFile(Catalogue):
                 for name in {name for addition in some for name in addition.filled}:
                     place = self.columns.index(name)
                     kind = columns[place].type
-                    if kind not in _TEXTS:
-                        problem = f"Got the column {name!r} of {kind}, but suggestions are text"
-                        raise ValueError(f"{problem}. Leave --fill out.")
                     pairs = zip(some, columns[place].to_pylist(), strict=True)
                     columns[place] = pa.array([addition.filled.get(name, value) for addition, value in pairs], kind)
                 new = zip(*(addition.added for addition in some), strict=True)

@@ -48,9 +48,6 @@ def count_flops(model: torch.nn.Module, batch: Batch) -> dict[str, int]:
 def measure_inference(model: torch.nn.Module, batch_of: Callable[[int], Batch]) -> dict[str, Any]:
     """Speed of the forward pass on ready batches: for one painting, and for the fastest batch size."""
     device = next(model.parameters()).device
-    is_gpu = device.type == "cuda"
-    if is_gpu:
-        torch.cuda.reset_peak_memory_stats(device)
     seconds: dict[int, float] = {}
     for size in BATCH_SIZES:
         try:
@@ -61,7 +58,7 @@ def measure_inference(model: torch.nn.Module, batch_of: Callable[[int], Batch]) 
             break
     best = max(seconds, key=lambda size: size / seconds[size])
     return {
-        "inference_device": torch.cuda.get_device_name(device) if is_gpu else device.type,
+        "inference_device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "inference_threads": torch.get_num_threads(),
         "milliseconds_per_painting": 1000 * seconds[1],
         "best_batch_size": best,

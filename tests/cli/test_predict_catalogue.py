@@ -4,6 +4,8 @@ import random
 import shutil
 import statistics
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tiny_release import TASKS, WORDS, load_command
 from tiny_release import read_table as read
@@ -122,6 +124,14 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(model, texts,
     with pytest.raises(SystemExit, match=message):
         run(*words, "--model", model)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_column_that_holds_no_text_is_not_filled(model, tmp_path):
+    rows = pa.table({"description": ["a view"], "type": pa.array([None], pa.int32())})
+    pq.write_table(rows, tmp_path / "a.parquet")
+    with pytest.raises(SystemExit, match="the column 'type', which holds no text"):
+        run(tmp_path / "a.parquet", "--model", model, "--output", tmp_path / "out.parquet", "--fill")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
 
 def test_prepared_data_and_a_folder_of_pictures_are_answered_as_a_table(model, release, tmp_path, capsys):
