@@ -75,7 +75,7 @@ def publish_model(options: argparse.Namespace) -> None:
     if options.card:
         copy_card(folder, options.card)
     print(f"Checking {folder}")
-    show_checks(check_repository(folder, model, processor, repo_id))
+    show_checks(check_repository(folder, model, processor))
     if options.space:
         space = write_space(folder.parent / f"{options.space.split('/')[1]}-space", repo_id)
     revision = publish(folder, repo_id, "model", options)

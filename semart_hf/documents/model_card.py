@@ -39,7 +39,6 @@ _METRICS = {
 }
 EXAMPLE_TEXT = "A view of a town across the river, with boats in the evening light"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_EXAMPLE = re.compile(r"```python\n(.*?)\n```\s+```text\n(.*?)\n```", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -182,12 +181,6 @@ def base_models(recipe: Mapping[str, Any]) -> list[str]:
 def file_url(repo_id: str, name: str) -> str:
     """Address of a repository's file."""
     return f"https://huggingface.co/{repo_id}/resolve/main/{name}"
-
-
-def read_example(card: str) -> tuple[str, str] | None:
-    """The first Python of a card and the output that it shows; `None` where it has none."""
-    match = _EXAMPLE.search(card)
-    return (match[1], match[2]) if match else None
 
 
 def without_folders(value: object) -> object:

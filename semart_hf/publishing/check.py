@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import get_token
 from PIL import Image
 
-from semart_hf.documents.model_card import EXAMPLE_TEXT, file_url, read_example
+from semart_hf.documents.model_card import EXAMPLE_TEXT
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing import clean_process
@@ -45,20 +45,12 @@ class CheckError(ValueError):
         super().__init__(f"The repository must not be used because of its {part}. {problem}")
 
 
-def check_repository(
-    folder: Path, model: SemArtForArtClassification, processor: SemArtProcessor, repo_id: str
-) -> Findings:
+def check_repository(folder: Path, model: SemArtForArtClassification, processor: SemArtProcessor) -> Findings:
     """Part after part of an assembled repository with what was found; scores are to equal those of the model."""
     folder = folder.resolve()  # the clean process works in a folder of its own
     yield "private content", check_private_content(folder, model.name_or_path)
     yield "weights", check_weights(model)
-    code, shown = read_example((folder / "README.md").read_text(encoding="utf-8")) or ("", "")
-    code = code.replace(file_url(repo_id, ""), f"{folder}/").replace(f'"{repo_id}"', repr(str(folder)))
-    loaded, expected = load_elsewhere({"source": str(folder), "code": code}, model, processor)
-    yield from compare(loaded, expected, str(folder))
-    if (printed := loaded["printed"].strip()) != (shown := shown.strip()):
-        raise CheckError("example", f"Got the output\n{printed}\nwhere the card shows\n{shown}\nRender it again.")
-    yield "example", "prints what the card shows"
+    yield from compare(*load_elsewhere({"source": str(folder)}, model, processor), str(folder))
 
 
 def check_published(
@@ -68,8 +60,8 @@ def check_published(
     if wrong := differing_files(folder, repo_id, revision):
         raise CheckError("files", f"Got {wrong} with other content than in {folder}. Push again.")
     yield "files", "on the Hub as in the folder, by their hashes"
-    loaded, expected = load_elsewhere({"source": repo_id, "revision": revision}, model, processor)
-    yield from compare(loaded, expected, f"{repo_id} at {revision}")
+    order = {"source": repo_id, "revision": revision}
+    yield from compare(*load_elsewhere(order, model, processor), f"{repo_id} at {revision}")
 
 
 def check_private_content(folder: Path, source: str = "") -> str:

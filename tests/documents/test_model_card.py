@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import ModelCard
 
-from semart_hf.documents.model_card import CardFacts, base_models, read_example, render_card
+from semart_hf.documents.model_card import CardFacts, base_models, render_card
 from semart_hf.documents.table import NOT_MEASURED
 
 ANSWER = {"type": [{"label": "portrait", "score": 0.7512}, {"label": "UNK", "score": 0.2488}]}
@@ -85,7 +85,8 @@ def test_a_card_without_results_has_no_number(saved_model):
 def test_the_example_runs_and_can_be_read_back(saved_model, capsys):
     painting = {"image": "https://huggingface.co/anna/delft/resolve/main/example.jpg", "text": 'He said "look"\n'}
     facts = CardFacts("anna/delft", painting, ANSWER)
-    code, printed = read_example(str(render_card(saved_model[0], facts)))
+    card = str(render_card(saved_model[0], facts))
+    code, printed = re.search(r"```python\n(.*?)\n```\s+```text\n(.*?)\n```", card, re.DOTALL).groups()
     assert len(code.splitlines()) == 9  # of which the painting takes four
     assert '"image": "https://huggingface.co/anna/delft/resolve/main/example.jpg"' in code
     code = code.replace("from transformers import pipeline", "")

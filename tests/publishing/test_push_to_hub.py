@@ -37,7 +37,7 @@ def test_without_push_everything_is_made_and_checked_and_nothing_is_sent(results
     shown = capsys.readouterr().out
     parts = re.findall(r"^  ([a-z][a-z ]*?)  +\S", shown, flags=re.MULTILINE)
     loaded = ["config", "model", "tokenizer", "image processor", "processor", "pipeline"]
-    assert parts == ["private content", "weights", *loaded, "scores", "example"]
+    assert parts == ["private content", "weights", *loaded, "scores"]
     for name in ("SemArtForArtClassification", "SemArtProcessor", "DistilBertTokenizer", "ArtClassificationPipeline"):
         assert f"{name}, loaded without the package" in shown
     assert "anna/delft (private model)" in shown
