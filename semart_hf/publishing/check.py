@@ -21,7 +21,6 @@ from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing import clean_process
 
-from .pushing import differing_files
 from .repositories import make_pipeline
 
 TOLERANCE = 1e-5
@@ -47,21 +46,23 @@ class CheckError(ValueError):
 
 def check_repository(folder: Path, model: SemArtForArtClassification, processor: SemArtProcessor) -> Findings:
     """Part after part of an assembled repository with what was found; scores are to equal those of the model."""
-    folder = folder.resolve()  # the clean process works in a folder of its own
     yield "private content", check_private_content(folder, model.name_or_path)
     yield "weights", check_weights(model)
-    yield from compare(*load_elsewhere({"source": str(folder)}, model, processor), str(folder))
+    yield from check_loading(str(folder.resolve()), model, processor)  # the clean process works in another folder
 
 
-def check_published(
-    folder: Path, repo_id: str, revision: str, model: SemArtForArtClassification, processor: SemArtProcessor
+def check_loading(
+    source: str, model: SemArtForArtClassification, processor: SemArtProcessor, revision: str | None = None
 ) -> Findings:
-    """The same of what is on the Hub: its files, and what they load as at the revision in a fresh cache."""
-    if wrong := differing_files(folder, repo_id, revision):
-        raise CheckError("files", f"Got {wrong} with other content than in {folder}. Push again.")
-    yield "files", "on the Hub as in the folder, by their hashes"
-    order = {"source": repo_id, "revision": revision}
-    yield from compare(*load_elsewhere(order, model, processor), f"{repo_id} at {revision}")
+    """Part after part that a clean process loads of a folder, or of a repository on the Hub at a revision."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "painting.png")
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 240, 3), dtype=np.uint8)).save(path)
+        paintings = [{"image": path, "text": EXAMPLE_TEXT}, {"image": path}, {"text": EXAMPLE_TEXT}]
+        expected = make_pipeline(model, processor, precision="fp32")(paintings, top_k=None)
+        order = {"source": source, "revision": revision, "paintings": paintings}
+        loaded = ask_clean_process(order, offline=revision is None)
+    yield from compare(loaded, expected, f"{source} at {revision}" if revision else source)
 
 
 def check_private_content(folder: Path, source: str = "") -> str:
@@ -89,18 +90,6 @@ def check_dataset(folder: Path) -> Findings:
         raise CheckError("files", f"Got {folder} without {absent}. Allowed is what `semart-hf prepare` wrote.")
     yield "files", f"{len(shards)} files of data, and a card"
     yield "private content", check_private_content(folder)
-
-
-def load_elsewhere(
-    order: Mapping[str, Any], model: SemArtForArtClassification, processor: SemArtProcessor
-) -> tuple[dict[str, Any], Answers]:
-    """What a clean process answers to an order with three paintings, and the scores that the original gives them."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "painting.png")
-        Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 240, 3), dtype=np.uint8)).save(path)
-        paintings = [{"image": path, "text": EXAMPLE_TEXT}, {"image": path}, {"text": EXAMPLE_TEXT}]
-        expected = make_pipeline(model, processor, precision="fp32")(paintings, top_k=None)
-        return ask_clean_process({**order, "paintings": paintings}, offline="revision" not in order), expected
 
 
 def compare(loaded: Mapping[str, Any], expected: Answers, source: str) -> Findings:
