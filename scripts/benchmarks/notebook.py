@@ -6,7 +6,7 @@ length; two loader workers; AdamW. The model, what of it learns, the batch and t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import chain, repeat
 
 import pandas as pd
 import timm
@@ -127,7 +127,7 @@ def train(setting: Setting) -> None:
     num_steps = len(loader) * int(recipe["num_train_epochs"])
     scheduler = get_cosine_schedule_with_warmup(optimizer, int(recipe["warmup_steps"] * num_steps), num_steps)
     clock = Clock()
-    for batch in batches(loader):
+    for batch in chain.from_iterable(repeat(loader)):
         labels = batch.pop("labels").to(device)
         logits = model(**{name: value.to(device) for name, value in batch.items()})
         loss = sum(F.cross_entropy(task_logits, labels[:, task]) for task, task_logits in enumerate(logits))
@@ -140,17 +140,13 @@ def train(setting: Setting) -> None:
         clock.tick(len(labels))
 
 
-def batches(loader: DataLoader) -> Iterator[dict[str, Tensor]]:
-    while True:
-        yield from loader
-
-
 @torch.no_grad()
 def predict(setting: Setting, batch_size: int = 32, num_workers: int = NUM_WORKERS) -> None:
     paintings = NotebookPaintings(setting, augments=False)
     model = NotebookModel(setting, paintings.num_labels).to(setting.device).eval()
     clock = Clock()
-    for batch in batches(DataLoader(paintings, batch_size=batch_size, num_workers=num_workers)):
+    loader = DataLoader(paintings, batch_size=batch_size, num_workers=num_workers)
+    for batch in chain.from_iterable(repeat(loader)):
         labels = batch.pop("labels")
         logits = model(**{name: value.to(setting.device) for name, value in batch.items()})
         [task_logits.softmax(1).cpu() for task_logits in logits]

@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
 def publish_model(options: argparse.Namespace) -> None:
     from semart_hf.publishing.check import check_loading, check_repository
     from semart_hf.publishing.repositories import assemble_repository, copy_card, write_space
+    from semart_hf.recipes.recipe import read_recipe
 
     source, repo_id = Path(options.model), options.repo_id
     folder = options.output_dir or Path("outputs", "hub", repo_id.split("/")[1])
@@ -69,7 +70,8 @@ def publish_model(options: argparse.Namespace) -> None:
     model, processor = load_model(options.model)
     trained, recipe = (path if (path := source / name).is_file() else None for name in ("results.json", "recipe.yaml"))
     card: dict[str, Any] = {"picture": options.example, "text": options.example_text, "trained": trained}
-    card |= {"results": options.results or [trained] * bool(trained), "recipe": options.recipe or recipe}
+    recipe = options.recipe or recipe
+    card |= {"results": options.results or [trained] * bool(trained), "recipe": read_recipe(recipe) if recipe else {}}
     card |= {name: getattr(options, name) for name in ("data_name", "data_id", "license")}
     assemble_repository(model, processor, folder, repo_id, **card)
     if options.card:

@@ -219,9 +219,10 @@ def summary(trainer: Any, num_rows: int, spent: dict[str, float]) -> dict[str, A
 def publish(trainer: Any, model: Any, processor: Any) -> str:
     """Address of the commit that holds the finished model with its card, results and licence."""
     from semart_hf.publishing.repositories import assemble_repository
+    from semart_hf.recipes.recipe import read_recipe
 
     folder = Path(trainer.args.output_dir)
-    files: dict[str, Any] = {"results": [folder / "results.json"], "recipe": folder / "recipe.yaml"}
+    files: dict[str, Any] = {"results": [folder / "results.json"], "recipe": read_recipe(folder)}
     with tempfile.TemporaryDirectory(dir=folder, prefix="_publish-") as made:
         repository = Path(made, "repository")
         assemble_repository(model.cpu(), processor, repository, trainer.hub_model_id, **files)

@@ -2,13 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import files as installed_files
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import SpaceCard
 from huggingface_hub.repocard_data import CardData
 from packaging.requirements import Requirement
@@ -58,7 +57,7 @@ def assemble_repository(
     *,
     results: Sequence[Path] = (),
     trained: Path | None = None,
-    recipe: Path | None = None,
+    recipe: Mapping[str, Any] = {},
     picture: Path | None = None,
     text: str | None = None,
     **card: Any,
@@ -68,7 +67,9 @@ def assemble_repository(
     if contents and trained is not None and "training" in (written := read_results(trained, repo_id)):
         contents[0].setdefault("training", {**written["training"], "environment": written.get("environment")})
     figures = sorted((results[0].parent / "figures").glob("*.png")) if results else []
-    published_recipe = read_recipe(recipe) if recipe else {}
+    # Without folders of this machine and the options of pushing.
+    published = {name: value for name, value in recipe.items() if not name.startswith(("hub_", "push_to_hub"))}
+    published = {name: without_folders(value) for name, value in published.items()}
     with output_folder(folder, _OWN_FILES, "repository that this command assembled") as repository:
         save_repository(model, processor, repository)
         for index, content in enumerate(contents):
@@ -76,7 +77,7 @@ def assemble_repository(
         painting, answer = make_example(model, processor, repository, picture, text)
         painting |= {"image": file_url(repo_id, EXAMPLE_PICTURE)} if picture else {}
         addresses = {path.stem: f"figures/{path.name}" for path in figures}
-        facts = CardFacts(repo_id, painting, answer, contents, published_recipe, addresses, **card)
+        facts = CardFacts(repo_id, painting, answer, contents, published, addresses, **card)
         page = render_card(model, facts)
         page.save(repository / "README.md")
         for path in [path for path in figures if f"(figures/{path.name})" in page.text]:
@@ -100,18 +101,6 @@ def read_results(path: Path, repo_id: str) -> dict[str, Any]:
         allowed = "Allowed is the results.json that `semart-hf evaluate` writes"
         raise ValueError(f"Got the results file {path}, {problem}. {allowed}. Pass its path.")
     return {**without_folders(content), "model": repo_id}  # type: ignore[dict-item]  # a mapping stays one
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe's fields as they are published: without folders of this machine and the options of pushing."""
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError:
-        recipe = None
-    if not isinstance(recipe, dict):
-        raise ValueError(f"Got the recipe {path}, which is no YAML of `name: value` lines. Correct it.")
-    published = {name: without_folders(value) for name, value in recipe.items()}
-    return {name: value for name, value in published.items() if not name.startswith(("hub_", "push_to_hub"))}
 
 
 def make_example(

@@ -14,7 +14,7 @@ from semart_hf.documents.model_card import without_folders
 from semart_hf.publishing import check
 from semart_hf.publishing.check import find_private_content
 from semart_hf.publishing.clean_process import load_parts
-from semart_hf.publishing.repositories import assemble_repository, read_recipe, read_results
+from semart_hf.publishing.repositories import assemble_repository, read_results
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +79,12 @@ def test_paths_that_lead_outside_are_cut(value, expected):
     assert without_folders(value) == expected
 
 
-def test_what_is_no_results_file_or_recipe_is_refused(tmp_path):
+def test_what_is_no_results_file_is_refused(tmp_path):
     path = tmp_path / "results.json"
     for content, message in [("{}", "without num_rows and tasks"), ("[]", "cannot be read"), ("{", "cannot be read")]:
         path.write_text(content)
         with pytest.raises(ValueError, match=rf"{message}.* Allowed is the results\.json that `semart-hf evaluate`"):
             read_results(path, "anna/delft")
-    for content in ("- a list", "a: ["):
-        path.write_text(content)
-        with pytest.raises(ValueError, match="which is no YAML of `name: value` lines"):
-            read_recipe(path)
 
 
 def test_the_part_that_does_not_load_is_named_and_cut_weights_do_not(tmp_path, repository):
