@@ -32,11 +32,9 @@ PAGES = {"output": "README.md", "results": "README.md", "speed": "docs/speed.md"
 PAGES |= {"search": "docs/search.md", "towers": "docs/semart.md"}
 TEXTS = {"search": search_text, "towers": towers_text}  # of measured parts, each in a folder of its name
 SHOWN = ("image+text", "image", "text")
-# Standard deviations that two runs of one commit may lie apart. Another machine rounds otherwise, and trains another
-# model of the same kind, as another seed does; both are judged on the same n paintings. If a painting's answers were
-# independent, the variance of the difference of two accuracies would be 2 a (1 - a) / n; hard paintings are hard for
-# both, and with a correlation of a half it is a (1 - a) / n: 0.017 squared for 0.87 on 400. Three of these are passed
-# by chance in one of 25 checks of 15 figures. A mean over tasks is over as many answers more.
+# Standard deviations that two runs of one commit may lie apart: another machine rounds otherwise, and trains another
+# model, as another seed does. If the answers of both to n paintings are correlated by a half, the variance of the
+# difference of their accuracies is a (1 - a) / n. Three are passed by chance in one of 25 checks of 15 figures.
 DEVIATIONS = 3
 
 

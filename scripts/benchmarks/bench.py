@@ -129,8 +129,7 @@ def make_release(
 ) -> int:
     """Mean bytes of a picture of the release that is written in the official layout, as large as SemArt's by default.
 
-    Each row has a picture of its own, the same each time: a background, shifted and tinted in its own way. Of few
-    backgrounds, many pictures look alike where they are small.
+    Each row has a picture of its own, the same each time: one of the backgrounds, shifted and tinted in its own way.
     """
     (folder / "Images").mkdir(parents=True)
     random = np.random.default_rng(0)

@@ -55,10 +55,7 @@ def feature_columns(features: npt.NDArray[Any], others: npt.NDArray[Any]) -> tup
 
 
 def rotated(first: Any, second: Any) -> tuple[Matrix, Matrix]:
-    """Both in columns that the first rows span, of which there are as many as these at most.
-
-    An L2 penalty gives the same answers in rotated columns; words and pairs alone would be 60,000.
-    """
+    """Both in the columns that the first rows span, in which an L2 penalty gives the same answers as in 60,000."""
     rotation = KernelPCA(kernel="linear", remove_zero_eig=True).fit(first)
     return rotation.transform(first), rotation.transform(second)
 
@@ -68,10 +65,9 @@ def numbers_of(labels: Sequence[int | None]) -> Numbers:
 
 
 def tune_and_predict(columns: Matrix, labels: Numbers, others: Matrix, seed: int) -> dict[str, tuple[Numbers, Any]]:
-    """By metric, predictions (rows,) for the other rows, and the `C` and `class_weight` that they are made with.
+    """By metric, predictions (rows,) for the other rows, with the `C` and `class_weight` that are best over folds.
 
-    Both are those with the best mean of the metric over the folds of a cross-validation on the rows with a label.
-    Where these are too few for one, the most frequent label is the answer.
+    Where the rows with a label are too few for folds, the most frequent label is the answer.
     """
     is_known = labels != UNKNOWN_LABEL
     columns, labels = columns[is_known], labels[is_known]

@@ -143,10 +143,8 @@ def groups_of(table: pd.DataFrame, images: Path) -> npt.NDArray[np.int32]:
 
 
 def folds_of(table: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """The fold of each row: groups stay together, and each fold has its share of every label, as far as they allow.
-
-    Rows are stratified by their rarest kind of label that is known: school, else timeframe, else technique, else type.
-    """
+    """The fold of each row: groups stay together, and each fold has its share of every label, as far as they allow."""
+    # By the rarest kind of label that is known: school, else timeframe, else technique, else type.
     strata = np.full(len(table), "", dtype=object)
     for column in ("TYPE", "TECHNIQUE", "TIMEFRAME", "SCHOOL"):
         values = table[column].to_numpy(dtype=object)
@@ -181,8 +179,7 @@ def run_one(
 ) -> dict[str, Any]:
     """The `answers` of a setting for the judged rows of the fold `seed` beside the `truth`, as numbers of `labels`.
 
-    Labels are those of all the fold's training rows, however few of these are learned from (`num_rows`); other answers
-    are `UNK`.
+    Labels are those of all training rows, however few are learned from (`num_rows`); other answers are `UNK`.
     """
     whole, judged = divided(table, seed)
     learned = whole[:num_rows]
@@ -237,19 +234,18 @@ def model_answers(recipe: str, data: Path, fields: Run, made: Path) -> dict[str,
         train.main(words)
     model, processor = load_model(str(folder))
     outcomes = collect_outcomes(model, processor, load_split(folder, data, "test", model.config.tasks))
+    answers: dict[str, dict[str, list[str]]] = {}
+    for modality in MODALITIES:
+        found = {task: outcomes[modality].task(task) for task in outcomes[modality].task_names}
+        answers[modality] = {task: [own.labels[place] for place in own.predictions] for task, own in found.items()}
     # Tensors; vocabularies, thresholds, temperatures.
     content = b"".join((folder / name).read_bytes() for name in ("model.safetensors", "config.json"))
     training = json.loads((folder / "results.json").read_text(encoding="utf-8"))["training"]
     return {
         "model": hashlib.blake2b(content, digest_size=8).hexdigest(),
         "training": {name: training[name] for name in ("seconds", "epochs", "peak_memory_bytes")},
-        "answers": {modality: named_answers(outcomes[modality]) for modality in MODALITIES},
+        "answers": answers,
     }
-
-
-def named_answers(outcomes: Outcomes) -> dict[str, list[str]]:
-    found = {task: outcomes.task(task) for task in outcomes.task_names}
-    return {task: [own.labels[place] for place in own.predictions] for task, own in found.items()}
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:

@@ -56,10 +56,7 @@ def run_one(setting: str, seed: int, release: Path, fields: Run) -> dict[str, An
 
 
 def correlations(splits: Run, vision: str) -> dict[str, Any]:
-    """Search by canonical correlations of a frozen tower's features and TF-IDF, `plain` and after PCA (`reduced`).
-
-    The number of components, and of columns that PCA leaves, are those with the best mean recall on `validation`.
-    """
+    """Search by CCA of frozen features and TF-IDF, `plain` and after PCA (`reduced`), as is best on `validation`."""
     tower = AutoModel.from_pretrained(vision, trust_remote_code=False).eval()
     paintings = {name: split.filter(bool, input_columns="text") for name, split in splits.items()}
     texts = {name: list(split["text"]) for name, split in paintings.items()}

@@ -43,9 +43,8 @@ WITHOUT_VALIDATION = {"eval_strategy": "no", "save_strategy": "no", "load_best_m
 def execute(proof: Any, options: Options, path: Path) -> None:
     """Do what a file of results does not hold of a proof's runs, and write it after each.
 
-    A proof is a module with `run_one`, `summarise`, and `plan`: what the results hold beside the runs, which is all
-    that these depend on but for setting, seed and `about`, and the arguments of each run. Where `options` have the
-    `parts` that are to be run, its `part_of` says which one a setting is of.
+    A proof is a module with `run_one`, `summarise`, and `plan`: what the results hold beside the runs, on which these
+    depend as on setting, seed and `about`, and the arguments of each run. Its `part_of` says a setting's part.
     """
     common, tasks = proof.plan(options)
     results = {"part": options.part, "environment": describe_environment(), **common}

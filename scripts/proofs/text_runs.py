@@ -80,10 +80,7 @@ def baseline(splits: Run, seed: int) -> dict[str, Any]:
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:
-    """Mean and standard deviation over the seeds, by metric, side and task, gains over TF-IDF, and the verdict.
-
-    A gain has in how many seeds it is positive, too. TF-IDF is judged by the setting that was tuned for the metric.
-    """
+    """Mean and deviation over the seeds, by metric, side and task, gains over TF-IDF tuned for it, and the verdict."""
     scores: dict[str, Any] = {}
     better: dict[str, Any] = {}
     for metric in METRICS:

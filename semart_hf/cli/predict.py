@@ -83,15 +83,14 @@ def main(arguments: list[str] | None = None) -> None:
         text = "".join(json.dumps(painting, ensure_ascii=False) + "\n" for painting in paintings)
         # A byte of a file's name that is no UTF-8 is written as JSON's own escape, `\udcfe`, which reads as that name.
         write_text(options.output, text.encode("utf-8", "backslashreplace").decode())
-    elif len(errors) < len(paintings) or len(paintings) > 1:
+    else:
         header = ["painting", *config.task_names]
         print_table(Table(header, [row_of(one, header[1:]) for one in paintings], num_text_columns=len(header)))
     if config.training_notice:
         print(config.training_notice, file=sys.stderr)
-    if errors and len(errors) == len(paintings) == 1:
-        raise ValueError(errors[0])
     if len(errors) == len(paintings):
-        raise ValueError(f"None of {len(errors)} paintings was answered; see each error{where or ' above'}.")
+        none = f"None of {len(errors)} paintings was answered; see each error{where or ' above'}."
+        raise ValueError(none if len(errors) > 1 else errors[0])
     if options.explain is not None:
         from semart_hf.documents.evaluation_report import explanation_page
 
