@@ -92,7 +92,7 @@ def test_the_application_of_a_space_shows_each_kind(trained, small_release, tmp_
     options = app.parse_arguments([])
     classify = pipeline("art-classification", model=options.model, trust_remote_code=False)
     config, results = classify.model.config, json.loads((trained[1] / "results.json").read_text())
-    page = app.Page(classify, dict.fromkeys(KINDS, 0.0) | {"subjects": 1.0})
+    page = app.Page(classify, {"thresholds": {"tasks": {"subjects": {"min_confidence": 1.0}}}})
     picture, text = str(next((small_release / "Images").iterdir())), "A view of a river"
     message, *labels, _ = page.classify(picture, text)
     assert message.startswith("<p>The model is unsure of: Subjects (")

@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -73,12 +73,6 @@ def read_results(model: str, revision: str | None) -> dict[str, Any]:
     return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def thresholds_in(results: Mapping[str, Any]) -> dict[str, float]:
-    """Probability by task below which the model is unsure."""
-    tasks = results.get("thresholds", {}).get("tasks", {})
-    return {task: entry["min_confidence"] for task, entry in tasks.items() if entry}  # none: never sure enough
-
-
 def model_in_short(config: Any, results: Mapping[str, Any]) -> str:
     """HTML: what the model knows, how often it was right, and what it cannot do."""
     lines = ""
@@ -116,9 +110,12 @@ def painting_of(picture: str | None, text: str | None) -> dict[str, str]:
 class Page:
     """The functions that the page calls; each gives what its outputs show, and no error but a sentence in words."""
 
-    def __init__(self, classifier: Any, thresholds: Mapping[str, float]) -> None:
-        self.classifier, self.thresholds = classifier, thresholds
+    def __init__(self, classifier: Any, results: Mapping[str, Any] = {}, examples: Sequence[Any] = ()) -> None:
+        self.classifier, self.results, self.examples = classifier, results, examples
         self.tasks = list(classifier.model.config.task_names)
+        chosen = results.get("thresholds", {}).get("tasks", {})
+        #: Probability by task below which the model is unsure.
+        self.thresholds = {task: entry["min_confidence"] for task, entry in chosen.items() if entry}
 
     def preview(self, picture: str | None) -> list[Any]:
         """The picture as the model reads it, whatever its colours and format, and a sentence if it cannot be read."""
@@ -175,17 +172,16 @@ def refusal(error: Exception, picture: str | None) -> str:
     return notice(message.replace(picture, Path(picture).name) if picture else message)
 
 
-def build_page(
-    gradio: Any, page: Page, name: str, short: str, examples: list[Any], review: Any = None, search: Any = None
-) -> Any:
+def build_page(gradio: Any, page: Page, name: str, review: Any = None, search: Any = None) -> Any:
     """The Gradio page: one painting, and the review of a catalogue and the search of an index where there are such."""
-    notice = page.classifier.model.config.training_notice
+    config = page.classifier.model.config
+    notice = config.training_notice
     with gradio.Blocks(title=name, analytics_enabled=False) as blocks:
         gradio.Markdown(f"# {name}" + (f"\n\n**{notice}**" if notice else ""))
         with gradio.Accordion("What this model knows, and what it cannot do", open=False):
-            gradio.HTML(short, elem_id="in-short")
+            gradio.HTML(model_in_short(config, page.results), elem_id="in-short")
         if review is None and search is None:
-            add_painting(gradio, page, examples)
+            add_painting(gradio, page)
             return blocks
         opened = gradio.State(None)
         with gradio.Tabs() as tabs:
@@ -199,11 +195,11 @@ def build_page(
 
                 add_search(gradio, search, tabs, opened if review else None)
             with gradio.Tab("One painting", id="painting"):
-                add_painting(gradio, page, examples)
+                add_painting(gradio, page)
     return blocks
 
 
-def add_painting(gradio: Any, page: Page, examples: list[Any]) -> None:
+def add_painting(gradio: Any, page: Page) -> None:
     """The parts of the page for one painting."""
     gradio.Markdown(ABOUT)
     with gradio.Row():
@@ -225,9 +221,9 @@ def add_painting(gradio: Any, page: Page, examples: list[Any]) -> None:
         image, problem = page.preview(path)
         return [image, problem or gradio.skip()]  # a message that came in the meantime stays
 
-    if examples:
+    if page.examples:
         shown = [gradio.Image(type="filepath", render=False), gradio.Textbox(render=False)]
-        tried = gradio.Dataset(components=shown, samples=examples, label="Paintings to try")
+        tried = gradio.Dataset(components=shown, samples=page.examples, label="Paintings to try")
         tried.click(lambda example: example, tried, [picture, text], api_visibility="private")
     button.click(page.classify, [picture, text], answers, api_name="suggest")
     text.submit(page.classify, [picture, text], answers, api_visibility="private")
@@ -248,7 +244,7 @@ def main(arguments: list[str] | None = None) -> None:
     examples = find_examples(options.model, options.revision, options.examples)
     classifier = load_classifier(options.model, options.revision)
     config = classifier.model.config
-    page = Page(classifier, thresholds_in(results))
+    page = Page(classifier, results, examples)
     style, keys, review, search = STYLE, "", None, None
     if options.catalogue is not None:
         from semart_hf.collection import review_page
@@ -264,8 +260,7 @@ def main(arguments: list[str] | None = None) -> None:
 
         search = search_page.SearchPage(options.index, classifier, options.model)
         style += search_page.STYLE
-    short = model_in_short(config, results)
-    blocks = build_page(gradio, page, Path(options.model).name, short, examples, review, search)
+    blocks = build_page(gradio, page, Path(options.model).name, review, search)
     blocks.queue(max_size=64).launch(  # more requests are refused
         server_name=options.host,
         server_port=options.port,

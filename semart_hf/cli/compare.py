@@ -1,6 +1,5 @@
 """Compare towers under one recipe: `semart-hf compare RECIPE --output_dir OUT [--field value ...]`."""
 
-import argparse
 import hashlib
 import os
 import shutil
@@ -15,7 +14,6 @@ from semart_hf.recipes.recipe import RECIPES, changed_fields, effective_recipe, 
 
 from .command import command, parser_of
 
-ONE_PROCESS = RECIPES / "accelerate" / "one_process.yaml"
 # What says where a run lies or how it reports, and nothing of what it learned.
 ABOUT_PLACE = ("output_dir", "logging_steps", "report_to")
 # What belongs to the tower and not to the recipe that all towers share.
@@ -37,7 +35,6 @@ def main(words: list[str] | None = None) -> None:
     add("--towers", nargs="+", default=["resnet18", "efficientnet_b0", "vit_tiny"], metavar="TOWER", help=kinds)
     add("--output_dir", required=True, type=Path, metavar="OUT", help="where everything is written")
     add("--split", default="test", help="what they are compared on (default: test)")
-    add("--accelerate_config", type=Path, default=ONE_PROCESS, metavar="FILE", help="launches (default: one process)")
     add("--no_reports", action="store_true", help="leave out each tower's own figures and report")
     add("--device", help="for evaluation and its speed: cpu, cuda, … (default: the GPU, if there)")
     options, overrides = parser.parse_known_args(words)
@@ -61,7 +58,7 @@ def main(words: list[str] | None = None) -> None:
     folders = {}
     for tower in towers:
         folder = options.output_dir / "towers" / tower.name
-        model = folders[folder] = tower.finished or train(tower, recipe, folder, options)
+        model = folders[folder] = tower.finished or train(tower, recipe, folder)
         words = ["semart_hf.cli.evaluate", *scored, "--output_dir", str(folder / "evaluation"), *device]
         run_once(folder / "evaluation", model, [*words, *["--no_report"] * options.no_reports])
     # All speeds are measured one after the other, not between the hours of training.
@@ -73,7 +70,7 @@ def main(words: list[str] | None = None) -> None:
     print("Written:", ", ".join(str(options.output_dir / f"comparison.{kind}") for kind in ("html", "md", "json")))
 
 
-def train(tower: Any, recipe: dict[str, Any], folder: Path, options: argparse.Namespace) -> Path:
+def train(tower: Any, recipe: dict[str, Any], folder: Path) -> Path:
     """The folder of the tower's finished model; begun, continued or found finished."""
     import yaml
 
@@ -86,16 +83,14 @@ def train(tower: Any, recipe: dict[str, Any], folder: Path, options: argparse.Na
         begun, wanted = yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(written)
         if changed := changed_fields(begun, wanted):
             begun_by = f"whose {tower.name} was begun by another recipe: {changed}"
-            raise ValueError(f"Got {options.output_dir}, {begun_by}. Give the same recipe, or another --output_dir.")
+            raise ValueError(f"Got {folder}, {begun_by}. Give the same recipe, or another --output_dir.")
     else:
         write_text(path, written)
     if (model / "results.json").is_file():
         print(f"[{tower.name}] trained already: {model}", flush=True)
         return model
     print(f"[{tower.name}] training by {path}", flush=True)
-    words = ["accelerate.commands.launch", "--config_file", str(options.accelerate_config)]
-    words += ["-m", "semart_hf.cli.train", str(path)]
-    run(tower.name, "training", words, one_gpu=options.accelerate_config == ONE_PROCESS)
+    run(tower.name, "training", ["semart_hf.cli.train", str(path)])
     return model
 
 
@@ -116,12 +111,12 @@ def run_once(output: Path, model: Path, words: list[str]) -> None:
     write_json(done, wanted)
 
 
-def run(name: str, step: str, words: list[str], *, one_gpu: bool = False) -> None:
+def run(name: str, step: str, words: list[str]) -> None:
     """Run a module as a step in a process of its own, which ends when this one does."""
     from semart_hf.training.callbacks import PREEMPTED_STATUS, end_with_parent
 
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
-    if one_gpu:  # one process that sees several would split each batch over them
+    if step == "training":  # a process that sees several GPUs would split each batch over them
         environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     status = subprocess.run([sys.executable, "-m", *words], env=environment, preexec_fn=end_with_parent).returncode
     if status:

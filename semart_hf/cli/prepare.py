@@ -129,18 +129,13 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
 
 
 def labels_in_words(splits: dict[str, dict[str, int]], has_several: bool = False) -> str:
-    """How many labels a task has, and in how many rows (or how often), from its counts by split and label."""
+    """How many labels a task has and how often, from its counts by split and label."""
     counts: Counter[str] = sum((Counter(by_label) for by_label in splits.values()), Counter())
     num_rare, num_unlabelled = counts.pop("UNK", 0), counts.pop("unknown", 0)
-    if not counts:
-        rare = "every label is too rare and became UNK: nothing to learn (see --min_label_count)"
-        return rare if num_rare else "no row has a label"
-    if len(counts) == 1 and not num_rare and not has_several:
-        return f"all {counts.total():,} labels are {next(iter(counts))}: nothing to learn"
-    rare = f", {num_rare:,} of them UNK" if num_rare else ""
-    total = counts.total() + num_rare
-    often = f"{total:,} times" if has_several else f"in {total:,} rows"
-    return f"{len(counts)} label{'s' * (len(counts) > 1)} {often}{rare}; {num_unlabelled:,} rows without"
+    rare = f", {num_rare:,} rare ones (UNK, see --min_label_count)" if num_rare else ""
+    often = f"{len(counts)} label{'s' * (len(counts) != 1)} {counts.total():,} times{rare}"
+    can_be_learned = len(counts) > 1 or (counts and (num_rare or has_several))
+    return f"{often}; {num_unlabelled:,} rows without{'' if can_be_learned else ': nothing to learn'}"
 
 
 if __name__ == "__main__":

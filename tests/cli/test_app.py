@@ -17,7 +17,8 @@ NOTHING = ["", *[None] * len(TASKS), ""]
 @pytest.fixture(scope="module")
 def page(model):
     classifier = pipeline("art-classification", model=str(model), device="cpu", precision="fp32")
-    return app.Page(classifier, {"type": 1.0, "school": 0.0})
+    chosen = {"type": {"min_confidence": 1.0}, "school": {"min_confidence": 0.0}, "medium": None}
+    return app.Page(classifier, {"thresholds": {"tasks": chosen}})
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_a_model_in_short_has_its_labels_its_scores_and_its_limits(page, model, 
     results = {"thresholds": {"tasks": {"type": {"min_confidence": 0.8}, "school": None}}}
     (tmp_path / "results.json").write_text(json.dumps(results))
     assert app.read_results(str(tmp_path), None) == results
-    assert (app.thresholds_in(results), app.thresholds_in({})) == ({"type": 0.8}, {})
+    assert app.Page(page.classifier, results).thresholds == {"type": 0.8}
 
 
 def test_examples_are_those_of_a_folder_or_the_published_one(files, tmp_path):

@@ -39,17 +39,18 @@ def test_a_catalogue_of_techniques_alone_has_media_and_says_what_cannot_be_learn
     output = tmp_path / "out"
     script.main([*command, "--mapping", str(tmp_path / "mapping.yaml"), "--output_dir", str(output)])
     printed = capsys.readouterr().out
-    assert "type: no row has a label\n" in printed
-    assert "medium: 2 labels in 20 rows; 0 rows without\n" in printed
+    assert "type: 0 labels 0 times; 20 rows without: nothing to learn\n" in printed
+    assert "medium: 2 labels 20 times; 0 rows without\n" in printed
     assert f"semart-hf train RECIPE --data {output} --output_dir OUT\n" in printed
 
 
 def test_labels_that_are_all_too_rare_are_named():
     counts = {"train": {"UNK": 3, "unknown": 5}, "test": {"UNK": 1, "unknown": 0}}
-    assert script.labels_in_words(counts).startswith("every label is too rare and became UNK: nothing to learn")
-    assert script.labels_in_words({"test": {"a": 7}}) == "all 7 labels are a: nothing to learn"
+    rare = "rare ones (UNK, see --min_label_count); 5 rows without"
+    assert script.labels_in_words(counts) == f"0 labels 0 times, 4 {rare}: nothing to learn"
+    assert script.labels_in_words({"test": {"a": 7}}) == "1 label 7 times; 0 rows without: nothing to learn"
     counts["train"]["portrait"] = 12
-    assert script.labels_in_words(counts) == "1 label in 16 rows, 4 of them UNK; 5 rows without"
+    assert script.labels_in_words(counts) == f"1 label 12 times, 4 {rare}"
     several = {"train": {"boat": 12, "sea": 9, "unknown": 5}}
     assert script.labels_in_words(several, has_several=True) == "2 labels 21 times; 5 rows without"
 
