@@ -5,10 +5,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from semart_hf.documents.table import Table
 from semart_hf.extras import optional
 
-from .command import command, parser_of, print_table
+from .command import command, parser_of
 
 EPILOG = """
 The study is kept in OUTPUT_DIR/study.sqlite3, the best recipe in best.yaml, the values tried in search.svg and .png.
@@ -34,7 +33,7 @@ def main(words: list[str] | None = None) -> None:
     from semart_hf.documents.charts import draw_search, save_chart
     from semart_hf.files import locked, write_text
     from semart_hf.recipes.recipe import effective_recipe, read_recipe
-    from semart_hf.training.building import best_recipe, in_words, read_ranges, tune
+    from semart_hf.training.building import best_recipe, read_ranges, tune
 
     recipe = effective_recipe(read_recipe(arguments.recipe), overrides)
     folder = arguments.output_dir
@@ -53,8 +52,6 @@ def main(words: list[str] | None = None) -> None:
         logarithmic = {name for name, values in ranges.items() if isinstance(values, dict) and values.get("log")}
         chart = draw_search(tried, [trial.value for trial in shown], metric, logarithmic)
         save_chart(chart, folder / "search")
-    cells = [[str(trial.number + 1), f"{trial.value:.4f}", in_words(trial.params)] for trial in shown[:10]]
-    print_table(Table(["trial", metric, "values"], cells, num_text_columns=3))
     print(f"Best recipe: {folder / 'best.yaml'}. Train it: semart-hf train {folder / 'best.yaml'}")
 
 

@@ -130,7 +130,7 @@ def _write_shards(
                     bar.update(future.result())
                 running |= {executor.submit(write, shard) for shard in islice(shards, len(done))}
         except BrokenProcessPool as error:
-            raise RuntimeError(
+            raise ChildProcessError(
                 f"Got a worker process that died after row {bar.n:,} or so, as happens when memory runs out. What is "
                 "done is kept: run the same command again, with a smaller --num_proc if memory is short."
             ) from error

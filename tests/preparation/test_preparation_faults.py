@@ -190,7 +190,7 @@ def test_two_runs_do_not_write_the_same_dataset(release, tmp_path):
 def test_a_worker_that_dies_is_told(tmp_path, monkeypatch):
     release = write_plain_release(tmp_path / "release")
     monkeypatch.setattr(shards, "prepare_picture", lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(RuntimeError, match=r"worker process that died.*run the same command again"):
+    with pytest.raises(ChildProcessError, match=r"worker process that died.*run the same command again"):
         prepare_paintings(read_rows(release), tmp_path / "out", SMALL, num_proc=2)
     assert not (tmp_path / "out").exists()
 
