@@ -285,9 +285,8 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
 
 def pooled(runs: Sequence[Run], side: str) -> Outcomes:
     """A side's answers for the judged rows of several folds; those by text alone for the rows that have one."""
-    names = {
-        task: list(dict.fromkeys(label for run in runs for label in run["labels"][task])) for task in runs[0]["labels"]
-    }
+    tasks = [*runs[0]["labels"]]
+    names = {task: list(dict.fromkeys(label for run in runs for label in run["labels"][task])) for task in tasks}
     outcomes = Outcomes([{"name": task, "labels": labels} for task, labels in names.items()])
     for run in runs:
         columns: list[list[Any]] = [[], []]

@@ -141,9 +141,7 @@ ORDERS: dict[str, Callable[[Asked, Any], Asked]] = {
     "most expected errors first": lambda asked, _: by_painting(
         asked, lambda row: -sum(1 - q.confidence for *_, q in row)
     ),
-    "smallest margin first": lambda asked, _: sorted(
-        asked, key=lambda one: one[2].confidence - one[2].other_confidence
-    ),
+    "smallest margin first": lambda asked, _: sorted(asked, key=lambda q: q[2].confidence - q[2].other_confidence),
     GAIN: lambda asked, _: [asked[place] for place in order_by_gain([question for *_, question in asked])],
 }
 

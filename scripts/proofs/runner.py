@@ -151,7 +151,7 @@ def train_and_score(recipe: str, data: Path, seed: int, fields: Run, splits: Run
 
 def trained(
     recipe: str, fields: Run, splits: Run, *, uses_techniques: bool = True
-) -> tuple[SemArtTrainer, dict[str, Any], float]:
+) -> tuple[SemArtTrainer, Run, float]:
     """The trainer after its training, the rows of each split as they are shown, and the seconds that it took."""
     without = {} if "validation" in splits else WITHOUT_VALIDATION
     wanted = {**read_recipe(RECIPES / recipe), **IN_PROCESS, **without, **fields}

@@ -17,6 +17,8 @@ from semart_hf.extras import optional
 from .catalogue_options import add_catalogue_options, catalogue_of, source_of
 from .command import command, load_model, parser_of, print_table, usable_device
 
+Tasks = Sequence[Mapping[str, Any]]
+ByTask = Mapping[str, Any]
 MOST_SHOWN = 200
 EPILOG = """Under OUT lie audit.csv (all labels, most doubtful first), audit.html (the first of them with pictures),
 and the catalogue with suggestions: `semart-hf app --model DIR --catalogue OUT/CATALOGUE` reviews it, in the order
@@ -132,9 +134,7 @@ def one_label_tasks(given: Any) -> tuple[dict[str, dict[str, Any]], list[str]]:
     return {task.name: task.entry for task in tasks if task.name not in others}, others
 
 
-def out_of_fold(
-    options: argparse.Namespace, recipe: dict[str, Any], rows: Any
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def out_of_fold(options: argparse.Namespace, recipe: dict[str, Any], rows: Any) -> tuple[ByTask, Tasks]:
     """Probabilities by task `(rows, labels)` of models that were not trained on the row, and the tasks."""
     import numpy as np
 
@@ -187,13 +187,7 @@ def out_of_fold(
     return probabilities, tasks
 
 
-def ranked_labels(
-    rows: Any,
-    tasks: Sequence[Mapping[str, Any]],
-    probabilities: Mapping[str, Any],
-    references: Mapping[str, Any],
-    errors: Mapping[str, Any],
-) -> Any:
+def ranked_labels(rows: Any, tasks: Tasks, probabilities: ByTask, references: ByTask, errors: ByTask) -> Any:
     """A table of all labels, the most doubtful first: its columns are those of audit.csv, rows numbered from 1 on."""
     import numpy as np
     import pandas as pd
@@ -232,9 +226,7 @@ def write_page(path: Path, name: str, summary: list[str], ranked: Any, rows: Any
     write_text(path, render_page("audit.html", title=f"Doubtful labels of {name}", summary=summary, entries=entries))
 
 
-def write_suggestions(
-    source: Any, folder: Path, tasks: Sequence[Any], probabilities: Mapping[str, Any], places: Any
-) -> None:
+def write_suggestions(source: Any, folder: Path, tasks: Tasks, probabilities: ByTask, places: Any) -> None:
     """The catalogue with the audit's answers as suggestions, as the review reads them."""
     from semart_hf.collection.sources import added_columns
     from semart_hf.collection.suggestions import NUM_ALTERNATIVES, Answer, addition_of

@@ -1,7 +1,7 @@
 """The options that say how a command reads a catalogue, and what is read by them."""
 
-import argparse
-from collections.abc import Mapping, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from typing import Any
 READING = ("mapping", "images", "image_column", "text_columns", "encoding", "delimiter", "sheet")
 
 
-def add_catalogue_options(parser: argparse.ArgumentParser, *, fetches: bool = True) -> Any:
+def add_catalogue_options(parser: ArgumentParser, *, fetches: bool = True) -> Any:
     """The group of options that say how a catalogue is read; see `catalogue_of`."""
     group = parser.add_argument_group("for a catalogue")
     add = group.add_argument
@@ -25,14 +25,14 @@ def add_catalogue_options(parser: argparse.ArgumentParser, *, fetches: bool = Tr
     return group
 
 
-def reading_of(options: argparse.Namespace) -> dict[str, Any]:
+def reading_of(options: Namespace) -> dict[str, Any]:
     """The options of `add_catalogue_options` in JSON's types, for a process in another folder."""
     found = {name: getattr(options, name) for name in READING}
     paths = (name for name in ("images", "mapping") if found[name] and Path(found[name]).exists())
     return found | {name: str(Path(found[name]).resolve()) for name in paths}
 
 
-def catalogue_of(options: argparse.Namespace) -> Any:
+def catalogue_of(options: Namespace) -> Any:
     """The catalogue that the options name."""
     from semart_hf.collection.sources import open_rows
 
@@ -40,9 +40,7 @@ def catalogue_of(options: argparse.Namespace) -> Any:
     return open_rows(str(options.catalogue), **reading)
 
 
-def source_of(
-    options: argparse.Namespace, catalogue: Any, tasks: Sequence[Mapping[str, Any]], *, has_suggestions: bool = False
-) -> Any:
+def source_of(options: Namespace, catalogue: Any, tasks: Sequence[Any], *, has_suggestions: bool = False) -> Any:
     """What a catalogue's columns are for a model's tasks, and where its pictures are, by the options."""
     from semart_hf.catalogue.mapping import load_mapping
     from semart_hf.collection.sources import find_source, separators_of

@@ -1,6 +1,5 @@
 """A model as ONNX graphs, which run without torch: one for picture and text, one for each alone."""
 
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,9 +33,7 @@ class _Answers(nn.Module):
         return (*output.logits.values(), *(output[name] for name in self.features))
 
 
-def export_onnx(
-    model: SemArtForArtClassification, processor: SemArtProcessor, folder: str | os.PathLike[str]
-) -> dict[str, Any]:
+def export_onnx(model: SemArtForArtClassification, processor: SemArtProcessor, folder: Path) -> dict[str, Any]:
     """What onnx.json says of a float32 model's graphs in a folder, which also gets the processor and config.json."""
     for library in ("onnx", "onnxscript", "onnxruntime"):
         optional(library, "onnx")

@@ -64,8 +64,7 @@ def start_push(
     workspace: str | os.PathLike[str],
     names: Iterable[str] | None = None,
     checkpoint_name: str | None = None,
-    token: str | None = None,
-    revision: str | None = None,
+    **options: Any,
 ) -> "Future[CommitInfo]":
     """The commit in the background of a Trainer's folder: what loads it or `names`, and maybe the whole checkpoint."""
     source = Path(folder)
@@ -77,11 +76,10 @@ def start_push(
     # The files are linked into the workspace, so that the folder may go meanwhile, as old checkpoints do.
     linked = tempfile.TemporaryDirectory(dir=workspace, prefix="_push-", ignore_cleanup_errors=True)
     operations = [CommitOperationAdd(name, _content(path, linked.name)) for name, path in pushed.items()]
-    options: dict[str, Any] = {"commit_message": message, "token": token, "revision": revision}
 
     def commit() -> CommitInfo:
         try:
-            return huggingface_hub.create_commit(repo_id, operations, **options)
+            return huggingface_hub.create_commit(repo_id, operations, commit_message=message, **options)
         except Exception as error:
             logger.warning("%r was not pushed to %s, which stays as it was: %s", message, repo_id, error)
             raise
