@@ -21,20 +21,7 @@ RECIPE = "text_proof.yaml"
 SHARES = {"train": 0.8, "test": 0.2}
 SIDES = ("tfidf", "tower_alone", "ours")
 # What the tower reaches when its last layer learns and nothing stands beside it, at the rates that suit it then.
-TOWER_ALONE = {
-    "text_lexicon": False,
-    "head_init": "random",
-    "text_pooling": "first",
-    "trainable_text_layers": 1,
-    "fusion_dropout": 0.3,
-    "num_train_epochs": 15,
-    "learning_rate": 1e-3,
-    "text_learning_rate": 1e-4,
-    "lr_scheduler_type": "cosine",
-    "warmup_steps": 0.1,
-    "weight_decay": 0.05,
-    "logging_steps": 50,
-}
+TOWER_ALONE = read_recipe(Path(__file__).with_name("tower_alone.yaml"))
 
 
 def plan(options: Options) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 import semart_hf
 from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, file_url, render_card, without_folders
+from semart_hf.documents.page import render_page
 from semart_hf.files import output_folder, write_json, write_text
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pictures_semart import load_picture
@@ -38,15 +39,6 @@ from semart_hf.cli.app import main
 
 main(["--host", "0.0.0.0"])  # the Space is a container: its visitors come from outside
 '''
-_SPACE_CARD = """---
-{metadata}
----
-
-# {title}
-
-A picture of a painting, its description, or both go in; ranked labels of each task come out, and on demand what spoke
-for each. The model is [{model}](https://huggingface.co/{model}), pinned in `model.json`.
-"""
 
 
 def assemble_repository(
@@ -147,5 +139,6 @@ def write_space(folder: Path, model: str, revision: str | None = None) -> Path:
         write_text(unfinished / "app.py", _SPACE_APP)
         write_text(unfinished / "requirements.txt", "\n".join(sorted(needed)) + "\n")
         write_json(unfinished / "model.json", {"model": model, "revision": revision})
-        SpaceCard(_SPACE_CARD.format(metadata=metadata, title=title, model=model)).save(unfinished / "README.md")
+        card = render_page("space.md", metadata=metadata, title=title, model=model)
+        SpaceCard(card).save(unfinished / "README.md")
     return folder
