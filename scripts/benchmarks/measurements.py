@@ -47,15 +47,14 @@ def measure_train(options: argparse.Namespace) -> dict[str, Any]:
     towers: dict[str, Any] = {}
     print(f"Making {rows} paintings ...", flush=True)
     with made_data(rows) as folder:
-        preparation = None
         for tower in options.tower:
             print(f"Training with {tower} ...", flush=True)
             setting = Setting(folder, recipe_of(tower), options.device)
-            if preparation is None:  # makes small pictures and frozen texts, which the next runs read from the cache
+            if not towers:  # makes small pictures and frozen texts, which the next runs read from the cache
                 with setting.training_side("cold") as cold:
                     pass
             with setting.training_side("ours") as ours:
-                if preparation is None:
+                if not towers:
                     preparation = max(0.0, cold.seconds_to_first_step - ours.seconds_to_first_step)
                 with setting.side("notebook", "notebook-train") as notebook, setting.side("limit", "limit") as limit:
                     alternate([notebook, ours, limit], repeats=options.repeats, seconds=options.seconds)

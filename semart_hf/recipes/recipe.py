@@ -26,9 +26,7 @@ class ModelArguments:
     """Which towers are paired, and what of them learns."""
 
     init_from: str | None = described(
-        None,
-        "A published model as the start (Hub id or folder): its towers, fusion, lexicon and processor, and of its "
-        "heads the labels that the data has too.",
+        None, "A published model as the start (Hub id or folder), of its heads the labels that the data has too."
     )
     vision: str = described(
         "timm/efficientnet_b0.ra_in1k", "Vision tower: Hub id or folder of a timm model; from scratch, its timm name."
@@ -91,9 +89,7 @@ class LearningArguments:
     )
     ema_decay: float = described(0.0, "Of a moving average of the weights, which is then the result; 0: none.")
     from_labels: dict[str, Any] | None = described(
-        None,
-        "Fields that take the others' place from so many labels a task on, in the mean over tasks, e.g. "
-        '\'{"200": {"num_train_epochs": 8}}\'; those of the command line stay.',
+        None, 'Fields that hold from so many labels a task on, in the mean, e.g. \'{"200": {"num_train_epochs": 8}}\'.'
     )
     early_stopping_patience: int | None = described(None, "Validations without a gain before training stops.")
     keep_freed_memory: bool = described(True, "Whether a CPU's memory stays with the process (glibc): faster.")
