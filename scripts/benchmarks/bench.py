@@ -63,13 +63,9 @@ class Setting:
         return self._side(name, [], part, str(self.folder), str(self.path), self.device, *words)
 
     def training_side(self, name: str, *, without: str = "", **fields: Any) -> Side:
-        """scripts/train.py by the recipe with some fields changed, under `accelerate launch` as the README has it.
-
-        Both sides show every row's picture and text: a row without one would cost less. Validation is left out, and
-        from the trainer's list of techniques the one that is named.
-        """
+        """A training by the recipe with some fields changed, without validation, and without a technique by its name."""
         fixed = {"overwrite_output_dir": True, "load_best_model_at_end": False, "max_text_length": TEXT_LENGTH}
-        fixed |= dict.fromkeys(("image_dropout", "text_dropout"), 0)
+        fixed |= dict.fromkeys(("image_dropout", "text_dropout"), 0)  # a row without picture or text would cost less
         fixed |= dict.fromkeys(("eval_strategy", "save_strategy"), "no")
         towers = {"vision": self.vision, "text": self.text_tower, "pretrained": "text"}
         output = self.folder / f"model-{name.replace(' ', '-')}"
@@ -127,10 +123,7 @@ def make_release(
     picture_bytes: int = 140_000,
     num_backgrounds: int = 24,
 ) -> int:
-    """Mean bytes of a picture of the release that is written in the official layout, as large as SemArt's by default.
-
-    Each row has a picture of its own, the same each time: one of the backgrounds, shifted and tinted in its own way.
-    """
+    """Mean bytes of a picture of the release that is written in the official layout; SemArt's size by default."""
     (folder / "Images").mkdir(parents=True)
     random = np.random.default_rng(0)
     make_rows(random, num_rows).to_csv(
@@ -138,7 +131,7 @@ def make_release(
     )
     backgrounds = [make_background(random, picture_size, picture_bytes) for _ in range(min(num_rows, num_backgrounds))]
 
-    def write_picture(row: int) -> int:
+    def write_picture(row: int) -> int:  # a picture of its own, the same each time
         random = np.random.default_rng(row)
         picture, quality = backgrounds[row % len(backgrounds)]
         shifted = np.roll(picture, random.integers(0, picture.shape[:2]), axis=(0, 1))

@@ -96,10 +96,7 @@ def most_frequent(labels: Numbers, num_rows: int) -> Numbers:
 
 
 def anchor_answers(data: Path, about: Mapping[str, Any], features: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """The labels that each anchor answers for the test split, and what was `chosen`, by side and task.
-
-    A side is `majority`, or a modality and the metric that it was tuned for. That of texts learns from rows with one.
-    """
+    """The labels that each anchor (`majority`, or a modality and its metric) answers, and what was `chosen`."""
     rows = read_rows(data)
     splits = typed_splits(rows, min_label_count=about["min_label_count"], text_columns=about["text_columns"])
     pictures = [np.stack([features[name] for name in splits[split]["image_file"]]) for split in ("train", "test")]

@@ -249,11 +249,7 @@ def model_answers(recipe: str, data: Path, fields: Run, made: Path) -> dict[str,
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:
-    """Scores over the judged rows of all folds together, differences to the anchors, few rows, and choices.
-
-    An anchor's accuracy and macro-F1 are those of the setting that was tuned for each. Intervals are of 95 %, by a
-    bootstrap over the rows, which are the same for both sides of a difference.
-    """
+    """Scores over the judged rows of all folds together, differences to the anchors, few rows, and choices."""
     settings = by_setting(runs)
     found: dict[str, Any] = {}
     theirs = settings.get(ANCHORS, {})

@@ -77,7 +77,7 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     source = source_of(options, catalogue, list(entries.values()), has_suggestions=has_suggestions)
     if absent := [name for name in entries if name not in source.label_columns]:
         print(f"Not judged, the catalogue has no column of them: {', '.join(absent)}", file=sys.stderr)
-    tasks = [entry for name, entry in entries.items() if name in source.label_columns]
+    tasks: Tasks = [entry for name, entry in entries.items() if name in source.label_columns]
     if not tasks:
         lacks = f"which lacks a column of every task with one label, {list(entries)}"
         raise ValueError(f"Got {options.catalogue}, {lacks}. Name its columns as the tasks, or give --mapping.")
