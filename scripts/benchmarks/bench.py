@@ -63,7 +63,7 @@ class Setting:
         return self._side(name, [], part, str(self.folder), str(self.path), self.device, *words)
 
     def training_side(self, name: str, *, without: str = "", **fields: Any) -> Side:
-        """A training by the recipe with some fields changed, without validation, and without a technique by its name."""
+        """A training by the recipe with some fields changed, without validation, and without a technique if named."""
         fixed = {"overwrite_output_dir": True, "load_best_model_at_end": False, "max_text_length": TEXT_LENGTH}
         fixed |= dict.fromkeys(("image_dropout", "text_dropout"), 0)  # a row without picture or text would cost less
         fixed |= dict.fromkeys(("eval_strategy", "save_strategy"), "no")

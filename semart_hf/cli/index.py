@@ -44,8 +44,6 @@ def main(arguments: list[str] | None = None) -> None:
         return
     for problem in problems:
         print(problem, file=sys.stderr)
-    if counts["failed"] > len(problems):
-        print(f"… and {counts['failed'] - len(problems):,} rows more that cannot be read", file=sys.stderr)
     print(", ".join(f"{counts[name]:,} rows {name}" for name in ("added", "removed", "kept", "failed")))
     if recall := about["recall"]:
         how = f"{recall['num_queries']} of its own rows as queries, {recall['probes']} partitions looked into"
