@@ -55,7 +55,7 @@ def feature_columns(features: npt.NDArray[Any], others: npt.NDArray[Any]) -> tup
 
 
 def rotated(first: Any, second: Any) -> tuple[Matrix, Matrix]:
-    """Both in the columns that the first rows span, in which an L2 penalty gives the same answers as in 60,000."""
+    """Both in columns that the first rows span, which are fewer, and where an L2 penalty gives the same answers."""
     rotation = KernelPCA(kernel="linear", remove_zero_eig=True).fit(first)
     return rotation.transform(first), rotation.transform(second)
 

@@ -26,10 +26,8 @@ def card(results: Mapping[str, Any]) -> str:
         template = environment.get_template(f"{results['part']}.md")
         return template.render(**results, circumstances=circumstances(results))
     except UndefinedError as error:
-        raise ValueError(
-            f"Got results of {results['part']} that are not complete: {error}. Run prove.py {results['part']}: it "
-            "continues where it ended."
-        ) from error
+        problem = f"Got results of {results['part']} that are not complete: {error}"
+        raise ValueError(f"{problem}. Run prove.py {results['part']}: it continues where it ended.") from error
 
 
 def cell(figure: Mapping[str, float], *, sign: bool = False, several: bool = True) -> str:

@@ -110,10 +110,8 @@ def run_apart(run_one: Callable[..., dict[str, Any]], task: Run, processes: int)
         with ProcessPoolExecutor(1, **start) as process:
             return process.submit(run_here, run_one, task).result()
     except BrokenProcessPool as error:
-        raise ChildProcessError(
-            f"The process of the run ({words_of(task)}) ended without a result; what it printed is above. The same "
-            "command goes on with what is missing."
-        ) from error
+        problem = f"The process of the run ({words_of(task)}) ended without a result, see above"
+        raise ChildProcessError(f"{problem}. The same command goes on with what is missing.") from error
 
 
 def begin_run(processes: int) -> None:
@@ -149,9 +147,7 @@ def train_and_score(recipe: str, data: Path, seed: int, fields: Run, splits: Run
     return {"seconds": seconds, **scores_of(trainer, rows["test"], data)}
 
 
-def trained(
-    recipe: str, fields: Run, splits: Run, *, uses_techniques: bool = True
-) -> tuple[SemArtTrainer, Run, float]:
+def trained(recipe: str, fields: Run, splits: Run, uses_techniques: bool = True) -> tuple[SemArtTrainer, Run, float]:
     """The trainer after its training, the rows of each split as they are shown, and the seconds that it took."""
     without = {} if "validation" in splits else WITHOUT_VALIDATION
     wanted = {**read_recipe(RECIPES / recipe), **IN_PROCESS, **without, **fields}

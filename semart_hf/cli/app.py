@@ -114,7 +114,7 @@ class Page:
         self.classifier, self.results, self.examples = classifier, results, examples
         self.tasks = list(classifier.model.config.task_names)
         chosen = results.get("thresholds", {}).get("tasks", {})
-        #: Probability by task below which the model is unsure.
+        #: Probability by task below which the model is unsure, where there is one.
         self.thresholds = {task: entry["min_confidence"] for task, entry in chosen.items() if entry}
 
     def preview(self, picture: str | None) -> list[Any]:
