@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
+from matplotlib import rc_context, rc_params_from_file
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
@@ -18,37 +18,19 @@ from semart_hf.evaluation.comparison import COST_AXES
 from semart_hf.evaluation.outcomes import TaskOutcomes
 from semart_hf.evaluation.scores import NUM_CALIBRATION_BINS, calibration_bins, calibration_error, confusion_counts
 
+from .page import TEMPLATES
+
 # Source: Okabe & Ito 2008, Color Universal Design; distinct with any colour vision.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
-# Readable on white (contrast 4.5) and on a page at night (4.2): PNG files cannot follow the reader's theme.
-INK = "#767676"
+STYLE = rc_params_from_file(TEMPLATES / "charts.mplstyle", use_default_template=False)
+INK = STYLE["text.color"]
 # Inches: on a phone's 360 pixels a chart this wide keeps its type above 10 pixels.
 WIDTH = 4.8
 PNG_DPI = 140
 # Beyond so many labels a confusion matrix is drawn as shades alone, on at most so many inches.
 MOST_WRITTEN_LABELS = 60
 LARGEST_SIDE = 30.0
-STYLE: Any = {
-    "font.size": 10,
-    "font.family": "DejaVu Sans",
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "grid.alpha": 0.25,
-    "grid.color": INK,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "semart",
-    "text.parse_math": False,  # a label with two dollar signs is no formula
-    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none"),
-    **dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color"), INK
-    ),
-}
 # The page's own; they are narrower than DejaVu Sans, by which matplotlib makes room.
 _FONTS = "'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans'"
 _THEME = (
