@@ -135,7 +135,10 @@ def read_table(path: Path, mapping: CatalogueMapping, columns: Set[str] | None, 
     if form == "workbook":
         return _read_workbook(path)
     if form == "jsonl":
-        return _read_json_lines(path, mapping.encoding)
+        _, encoding, problems = open_lines(path, mapping.encoding)
+        header = list(dict.fromkeys(name for _, record in _json_records(path, encoding, problems) for name in record))
+        rows = ((line, [record.get(name) for name in header]) for line, record in _json_records(path, encoding, []))
+        return SourceTable(path.name, header, rows, encoding, problems)
     if form == "parquet":
         try:
             file = pyarrow.parquet.ParquetFile(path)
@@ -206,13 +209,6 @@ def _read_workbook(path: Path) -> SourceTable:
     header = [as_text(name) or f"column_{number}" for number, name in enumerate(rows[0], start=1)]
     filled = ((number, row) for number, row in enumerate(rows[1:], start=1) if any(map(as_text, row)))
     return SourceTable(path.name, header, filled)
-
-
-def _read_json_lines(path: Path, encoding: str | None) -> SourceTable:
-    _, encoding, problems = open_lines(path, encoding)
-    header = list(dict.fromkeys(name for _, record in _json_records(path, encoding, problems) for name in record))
-    rows = ((line, [record.get(name) for name in header]) for line, record in _json_records(path, encoding, []))
-    return SourceTable(path.name, header, rows, encoding, problems)
 
 
 def _json_records(path: Path, encoding: str, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 
+from semart_hf.catalogue.catalogue_files import named_label
 from semart_hf.catalogue.schema import UNKNOWN
 from semart_hf.catalogue.tables import TEXT_COLUMNS
+from semart_hf.data.streaming import labelled_columns
 from semart_hf.data.training_texts import learn_tokenizer
 from semart_hf.files import write_text
 
@@ -69,7 +72,11 @@ def write_data_report(folder: str | Path) -> Path:
     copies = [copy for copy in summary.get("copies", []) if copy["kind"] in _COPIES]
     copies.sort(key=lambda copy: (_COPIES.index(copy["kind"]), copy["row"]))
     pairs = [(tuple(copy["earlier_row"]), tuple(copy["row"]), copy["kind"]) for copy in copies[:_NUM_PAIRS]]
-    sample = _sample(files)
+    places: list[Place] = []  # of rows with a picture
+    for split, paths in files.items():  # of the pictures only the names are read
+        pictures = [pq.ParquetFile(path).read(columns=["image.path"])["image"].is_valid() for path in paths]
+        places += [(split, int(row)) for row in np.flatnonzero(np.concatenate(pictures))]
+    sample = sorted(random.Random(0).sample(places, min(_NUM_PAINTINGS, len(places))))
     options = [[name.replace("_", " "), str(value)] for name, value in summary["options"].items()]
     options += [[f"encoding of {name}", value] for name, value in summary["encodings"].items()]
     page = render_page(
@@ -129,28 +136,16 @@ def finding_table(summary: Mapping[str, Any], problems: Sequence[Mapping[str, An
     return Table([*columns, *splits, "all"], rows, num_text_columns=len(columns))
 
 
-def _sample(files: Files) -> list[Place]:
-    """Rows with a picture, drawn at random from all splits."""
-    places = []
-    for split, paths in files.items():
-        # Of the pictures only the names are read.
-        pictures = [pq.ParquetFile(path).read(columns=["image.path"])["image"].is_valid() for path in paths]
-        places += [(split, int(row)) for row in np.flatnonzero(np.concatenate(pictures))]
-    return sorted(random.Random(0).sample(places, min(_NUM_PAINTINGS, len(places))))
-
-
 def _shown(files: Files, features: datasets.Features, places: set[Place]) -> dict[Place, dict[str, Any]]:
     """What the template's macro `painting` shows of rows; no more of the pictures is read than these rows'."""
     shown: dict[Place, dict[str, Any]] = {}
-    kinds = {name: getattr(kind, "feature", kind) for name, kind in features.items()}
-    tasks = {name: kind.names for name, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)}
     for split in files:
         wanted = sorted(row for name, row in places if name == split)
         cells = pyarrow.dataset.dataset(files[split], format="parquet").take(wanted).to_pylist()
         for row, found in zip(wanted, cells, strict=True):
-            cells = {task: found[task] if isinstance(found[task], list) else [found[task]] for task in tasks}
-            labels = [tasks[task][number] for task in tasks for number in cells[task] if number is not None]
-            known = " · ".join(label for label in labels if label != UNKNOWN)
+            named = [named_label(found[task], features[task]) for task in labelled_columns(features)]
+            labels = chain.from_iterable(label if isinstance(label, list) else [label] for label in named)
+            known = " · ".join(label for label in labels if label not in (None, UNKNOWN))
             lines = [line for line in (found["date"], known) if line]
             shown[split, row] = {"lines": lines, **shown_painting(f"{split}-{row}", found, "Untitled")}
     return shown

@@ -69,7 +69,9 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
     scored = [(data_name if name == trained_on else name, one) for name, one in zip(names, results, strict=True)]
     labels = [[task["name"], str(len(task["labels"])), first_of(task["labels"])] for task in config.tasks or []]
     imbalance, worst_classes = _label_words(first)
-    recipe = without_folders(dict(facts.recipe))
+    recipe, alone = without_folders(dict(facts.recipe)), first.get("modalities", {})
+    data = without_folders(str(facts.recipe.get("data") or first.get("data") or "DATA"))
+    masked = " --mask_label_words" * any("masked" in view for view in alone)
     context = {
         "card_data": _metadata(model, facts, data_name, scored).to_yaml(),
         "repo_id": facts.repo_id,
@@ -84,7 +86,9 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
         "label_table": Table(["task", "labels", "in the order of the logits"], labels, num_text_columns=3),
         "imbalance": imbalance,
         "worst_classes": worst_classes,
-        "giveaway": _giveaway(first),
+        "giveaway": ", ".join(
+            f"{words} {percent(alone.get(name, {}).get('mean_accuracy'))}" for name, words in VIEWS.items()
+        ),
         "license": facts.license,
         "data_name": data_name,
         "is_miniature": is_miniature,
@@ -97,7 +101,7 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
         "fitted_on": first.get("calibration", {}).get("fitted_on") or "an earlier split",
         "thresholds": first.get("thresholds"),
         "threshold_table": threshold_table(first["thresholds"]) if first.get("thresholds") else None,
-        "evaluation_options": _evaluation_options(facts.recipe, first),
+        "evaluation_options": f"--data {data} --split {first.get('split', 'test')} --output_dir evaluation{masked}",
         "not_measured": NOT_MEASURED,
     }
     return ModelCard(render_page("model_card.md", **context))
@@ -233,12 +237,6 @@ def _label_words(results: Mapping[str, Any]) -> tuple[str, str]:
     return "; ".join(frequent) or NOT_MEASURED, ". ".join(worst) or NOT_MEASURED
 
 
-def _giveaway(results: Mapping[str, Any]) -> str:
-    """Mean accuracy with each source alone, and without the words that name a label."""
-    found = results.get("modalities", {})
-    return ", ".join(f"{words} {percent(found.get(name, {}).get('mean_accuracy'))}" for name, words in VIEWS.items())
-
-
 def _cost_lines(results: Mapping[str, Any]) -> list[str]:
     """What training and evaluation took, and on what."""
     measured, here = results.get("training") or {}, results.get("environment") or {}
@@ -257,11 +255,3 @@ def _machine(environment: Mapping[str, Any]) -> str:
     versions = [f"{name} {environment[name]}" for name in ("torch", "transformers", "timm") if environment.get(name)]
     words = f"{name}, {environment.get('cores')} cores" if name else "a machine that was not recorded"
     return f"{words} ({', '.join(versions)})" if versions else words
-
-
-def _evaluation_options(recipe: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    """The options by which `semart-hf evaluate` scores again."""
-    data = without_folders(str(recipe.get("data") or results.get("data") or "DATA"))
-    masked = any("masked" in modality for modality in results.get("modalities", {}))
-    options = f"--data {data} --split {results.get('split', 'test')} --output_dir evaluation"
-    return options + " --mask_label_words" * masked
