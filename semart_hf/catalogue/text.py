@@ -65,8 +65,7 @@ def mask_label_words(text: str | None, row: Mapping[str, _Labels] | None = None,
     if text is None:
         return None
     plain = _without_accents(text)
-    row = row or {}
-    patterns = (_any_label_words(), *_author_words(row.get("author")), *_own_words(row).values())
+    patterns = (_any_label_words(), *_own_words(row or {}).values())
     spans = [match.span() for pattern in patterns for match in pattern.finditer(plain)]
     masked, end = "", 0
     for start, stop in sorted(spans):
@@ -84,9 +83,8 @@ def named_labels(text: str | None, row: Mapping[str, _Labels]) -> set[str]:
     if text is None:
         return set()
     plain = _without_accents(text)
-    patterns = [*_own_words(row).items(), *(("author", pattern) for pattern in _author_words(row.get("author")))]
-    patterns += [(way, pattern) for way in ("year", "century") if (pattern := _label_words("timeframe", way))]
-    return {way for way, pattern in patterns if pattern.search(plain)}
+    patterns = [*_own_words(row).items(), *((way, _label_words("timeframe", way)) for way in ("year", "century"))]
+    return {way for way, pattern in patterns if pattern and pattern.search(plain)}
 
 
 def template_parts(template: str, name: str = "the text template") -> list[tuple[str, str | None]]:
@@ -152,8 +150,8 @@ def _any_label_words() -> re.Pattern[str]:
 
 
 def _own_words(row: Mapping[str, _Labels]) -> dict[str, re.Pattern[str]]:
-    """Pattern of the names of a row's own labels by task; years and painters have patterns of their own."""
-    patterns = {}
+    """Pattern of the names of a row's own labels by task, and of its `author`; years have patterns of their own."""
+    patterns = {"author": _author_words(row.get("author"))}
     for task, labels in row.items():
         if labels and task not in ("timeframe", "author"):
             patterns[task] = _label_words(task, *([labels] if isinstance(labels, str) else labels))
@@ -183,17 +181,17 @@ def _whole_words(words: str) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=8192)
-def _author_words(author: _Labels) -> tuple[re.Pattern[str], ...]:
+def _author_words(author: _Labels) -> re.Pattern[str] | None:
     """Pattern of a painter's name: its capitalised parts from three letters on, also in such as Caravaggesque."""
     if not isinstance(author, str):
-        return ()
+        return None
     name = _without_accents(author)
     nameless = word_table("labels")["nameless_parts"]
     parts = [part for part in re.findall(r"[^\W\d_]{3,}", name) if not re.fullmatch(nameless, part.lower())]
     # A master without a name by the whole name alone: "Saint" and "Veronica" are subjects of other paintings.
     if re.match(r"(?i)(?:master|monogrammist|unknown)\b", name):
-        return (_whole_words(f"(?i:{'[^A-Za-z]+'.join(map(re.escape, name.split()))})"),)
+        return _whole_words(f"(?i:{'[^A-Za-z]+'.join(map(re.escape, name.split()))})")
     ends, ends_of_stem = "(?:s|es|esque|ian|ism|ists?)?", "(?:esque|ism|ists?|isti)"
     stems = [(part, part.rstrip("aeiouAEIOU")) for part in parts]
     words = [rf"{part[0].upper()}(?i:{part[1:]}{ends}|{stem[1:]}{ends_of_stem})" for part, stem in stems]
-    return (_whole_words("|".join(words)),) if words else ()
+    return _whole_words("|".join(words)) if words else None

@@ -203,7 +203,6 @@ def write_dataset(
         ],
         "pictures": {
             "formats": dict(sorted(formats.items())),
-            "num_bytes": sum(row["num_bytes"] for row in pictured),
             "sizes": sizes[:: -(-len(sizes) // _MOST_SIZES) or 1],
         },
         "options": vars(options),

@@ -233,7 +233,6 @@ def _kept_rows(shard: Shard, options: PreparationOptions, note: dict[str, Any]) 
         if picture is not None:
             facts |= {"picture": picture.source_digest.hex(), "signature": picture.signature.hex()}
             facts |= {"source_size": picture.source_size, "source_format": picture.source_format}
-            facts["num_bytes"] = len(picture.content)
             name = Path(row["image_file"].replace("\\", "/")).stem + ENCODINGS[options.encoding][0]
             image = {"bytes": picture.content, "path": name}
         note["rows"].append(facts)
