@@ -42,12 +42,6 @@ PAINTINGS_PER_CELL = 6
 MAX_PAINTINGS = 1000
 # A table of all pairs of more labels is neither opened by a browser nor read by anyone.
 MOST_MATRIX_LABELS = 500
-LEGEND = (
-    "Beside the painting, what spoke for each answer: the picture glows where it did, orange words spoke for the "
-    "answer, blue ones against it. The model saw no more of the picture than lies within the dotted line. Integrated "
-    "gradients, from a blank picture and masked words to the painting as it is: the contributions of picture and "
-    "description add up to the change in the answer's log odds, where +0.7 doubles the odds."
-)
 # Pixels of the longer side of a painting on the page.
 SHOWN_SIZE = 320
 # Log odds: where no word says more, all are faint, because none of them mattered.
@@ -99,7 +93,6 @@ def write_evaluation_report(
         task_notes=task_notes,
         calibration=calibration_table(results["calibration"]) if "calibration" in results else None,
         thresholds=threshold_table(results["thresholds"]),
-        legend=LEGEND,
         explanations=explanations,
         environment=Table(["", ""], environment, num_text_columns=2),
     )
@@ -199,7 +192,7 @@ def explanation_page(classifier: ArtClassificationPipeline, paintings: Sequence[
         else:
             entries.append({"name": name, "error": "", "shown": shown_explanation(key, found)})
     notice = getattr(model.config, "training_notice", None)
-    return render_page("explanations.html", title="Why these answers", legend=LEGEND, notice=notice, entries=entries)
+    return render_page("explanations.html", title="Why these answers", notice=notice, entries=entries)
 
 
 def shown_explanation(key: int, explanations: Sequence[Explanation], heading: str = "") -> dict[str, Any]:

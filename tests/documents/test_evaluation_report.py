@@ -105,7 +105,7 @@ def explanation(**fields):
 
 def page_of(*explanations):
     entry = {"name": "one", "error": "", "shown": shown_explanation(0, explanations)}
-    return render_page("explanations.html", title="Why", legend="", notice=None, entries=[entry])
+    return render_page("explanations.html", title="Why", notice=None, entries=[entry])
 
 
 def test_words_are_marked_by_what_they_weigh_and_the_overlay_glows_where_the_heat_is():
