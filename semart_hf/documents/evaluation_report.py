@@ -21,19 +21,8 @@ from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
 
-from . import charts
+from . import charts, result_tables
 from .page import data_uri, render_page, shown_painting, title_of, to_jpeg
-from .result_tables import (
-    calibration_table,
-    label_table,
-    modality_table,
-    result_notes,
-    retrieval_table,
-    retrieval_words,
-    score_table,
-    task_notes,
-    threshold_table,
-)
 from .table import DASH, Table, signed
 
 ERRORS_PER_TASK = 12
@@ -74,11 +63,7 @@ def write_evaluation_report(
         title=f"{name} on {results['num_rows']} paintings",
         name=name,
         results=results,
-        notes=result_notes(results),
-        scores=score_table(results),
-        modalities=modality_table(results),
-        retrieval=retrieval_table(results["retrieval"]) if "retrieval" in results else None,
-        retrieval_words=retrieval_words,
+        tables=result_tables,
         figures=draw_figures(folder / "figures", results, outcomes, uncalibrated),
         outcomes=tasks,
         counts={task: confusion_counts(tasks[task]) for task in matrix_tasks(outcomes)},
@@ -89,10 +74,6 @@ def write_evaluation_report(
             row: shown_painting(row, painting, f"row {row}")
             for row, painting in zip(rows, undecoded(paintings).select(rows), strict=True)
         },
-        label_table=label_table,
-        task_notes=task_notes,
-        calibration=calibration_table(results["calibration"]) if "calibration" in results else None,
-        thresholds=threshold_table(results["thresholds"]),
         explanations=explanations,
         environment=Table(["", ""], environment, num_text_columns=2),
     )

@@ -15,20 +15,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 
+from . import result_tables
 from .page import render_page
-from .result_tables import (
-    MINIATURE_NOTICE,
-    SHORT,
-    VIEWS,
-    calibration_table,
-    modality_table,
-    retrieval_table,
-    retrieval_words,
-    score_cell,
-    score_table,
-    threshold_table,
-    unreadable_words,
-)
+from .result_tables import MINIATURE_NOTICE, VIEWS
 from .table import NOT_MEASURED, Table, first_of, percent
 
 _METRICS = {
@@ -95,12 +84,10 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
         "recipe": recipe,
         "recipe_yaml": yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=110).strip(),
         "cost": _cost_lines(first),
-        "results": [_shown_results(one, name) for name, one in scored],
+        "results": scored,
+        "first": first,
+        "tables": result_tables,
         "figures": facts.figures,
-        "calibration": calibration_table(first["calibration"]) if "calibration" in first else None,
-        "fitted_on": first.get("calibration", {}).get("fitted_on") or "an earlier split",
-        "thresholds": first.get("thresholds"),
-        "threshold_table": threshold_table(first["thresholds"]) if first.get("thresholds") else None,
         "evaluation_options": f"--data {data} --split {first.get('split', 'test')} --output_dir evaluation{masked}",
         "not_measured": NOT_MEASURED,
     }
@@ -109,21 +96,6 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
 
 def _folder_name(data: object) -> str:
     return Path(str(data)).name if data else "unnamed paintings"
-
-
-def _shown_results(results: Mapping[str, Any], data_name: str) -> dict[str, Any]:
-    """What the template shows of a results file."""
-    return {
-        "num_rows": f"{results['num_rows']:,}",
-        "data": data_name,
-        "split": results.get("split", "unnamed"),
-        "unreadable": unreadable_words(results),
-        "exact_match": score_cell(results, "exact_match"),
-        "scores": score_table(results, (*SHORT, "expected_calibration_error")),
-        "modalities": modality_table(results),
-        "retrieval": retrieval_table(results["retrieval"]) if "retrieval" in results else None,
-        "retrieval_words": retrieval_words(results["retrieval"]) if "retrieval" in results else "",
-    }
 
 
 def _metadata(
