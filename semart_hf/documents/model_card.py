@@ -63,13 +63,11 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
     masked = " --mask_label_words" * any("masked" in view for view in alone)
     context = {
         "card_data": _metadata(model, facts, data_name, scored).to_yaml(),
-        "repo_id": facts.repo_id,
-        "title": facts.repo_id.split("/")[-1],
+        "facts": facts,
         "notice": config.training_notice or (MINIATURE_NOTICE if is_miniature else ""),
         "tasks": config.task_names,
         "several": [task["name"] for task in config.tasks or [] if is_multi_label(task)],
         "painting": json.dumps(facts.painting, ensure_ascii=False, indent=4).replace("\n}", ",\n}"),
-        "answer": facts.answer,
         "package_version": version("semart-hf"),
         "model_table": _model_table(model, facts.recipe),
         "label_table": Table(["task", "labels", "in the order of the logits"], labels, num_text_columns=3),
@@ -78,7 +76,6 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
         "giveaway": ", ".join(
             f"{words} {percent(alone.get(name, {}).get('mean_accuracy'))}" for name, words in VIEWS.items()
         ),
-        "license": facts.license,
         "data_name": data_name,
         "is_miniature": is_miniature,
         "recipe": recipe,
@@ -87,9 +84,7 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
         "results": scored,
         "first": first,
         "tables": result_tables,
-        "figures": facts.figures,
         "evaluation_options": f"--data {data} --split {first.get('split', 'test')} --output_dir evaluation{masked}",
-        "not_measured": NOT_MEASURED,
     }
     return ModelCard(render_page("model_card.md", **context))
 
