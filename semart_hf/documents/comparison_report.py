@@ -11,7 +11,7 @@ from semart_hf.evaluation.comparison import COMPARED_SCORES, lead, p_value_words
 from semart_hf.files import write_json, write_text
 
 from .charts import draw_trade_off, save_chart
-from .page import data_uri, render_page
+from .page import render_page
 from .result_tables import VIEWS, score_cell
 from .table import DASH, Cell, Table, enumeration, percent, signed
 
@@ -48,11 +48,10 @@ _COST_ROWS: dict[str, tuple[str, Callable[[float], str]]] = {
 def write_comparison(folder: Path, comparison: Mapping[str, Any]) -> list[str]:
     """The conclusion of what `compare_runs` returns, with the `recipe`; all is written as HTML, Markdown and JSON."""
     comparison = {**comparison, "conclusion": conclude(comparison)}
-    svg = save_chart(draw_trade_off(comparison), folder / "figures" / "trade_off")
     tables = [*comparison_tables(comparison), _circumstances(comparison)]
     context = {"title": "Which tower", "comparison": comparison, "tables": tables}
-    page = render_page("comparison.html", **context, trade_off=data_uri(svg.encode(), "image/svg+xml"))
-    write_text(folder / "comparison.html", page)
+    svg = save_chart(draw_trade_off(comparison), folder / "figures" / "trade_off")
+    write_text(folder / "comparison.html", render_page("comparison.html", **context, trade_off=svg))
     write_text(folder / "comparison.md", render_page("comparison.md", **context))
     write_json(folder / "comparison.json", comparison)
     return list(comparison["conclusion"])

@@ -24,7 +24,7 @@ from semart_hf.data.training_texts import learn_tokenizer
 from semart_hf.files import write_text
 
 from .charts import draw_label_shares, svg_of
-from .page import data_uri, render_page, shown_painting
+from .page import render_page, shown_painting
 from .table import Cell, Table, first_of
 
 # Leaks first, and those that a person must judge before those that are certain.
@@ -158,8 +158,8 @@ def _labels(task: str, summary: Mapping[str, Any]) -> dict[str, Any]:
     hidden = frequent.index[_MOST_LABELS:]
     shown = [name for name, total in totals.items() if total and name not in hidden]
     rare = sorted(summary.get("rare_labels", {}).get(task, {}).items(), key=lambda item: (-item[1], item[0]))
-    chart = data_uri(svg_of(draw_label_shares(counts, shown)).encode(), "image/svg+xml")
     rare_words = [f"{label} ({count:,})" for label, count in rare]
+    chart = svg_of(draw_label_shares(counts, shown))
     return {"task": task, "chart": chart, "rare": rare_words, "num_hidden": len(hidden)}
 
 

@@ -22,7 +22,7 @@ from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
 
 from . import charts, result_tables
-from .page import data_uri, render_page, shown_painting, title_of, to_jpeg
+from .page import render_page, shown_painting, title_of, to_jpeg
 from .table import DASH, Table, signed
 
 ERRORS_PER_TASK = 12
@@ -84,7 +84,7 @@ def write_evaluation_report(
 def draw_figures(
     folder: Path, results: Mapping[str, Any], outcomes: Outcomes, uncalibrated: Outcomes | None = None
 ) -> dict[str, str]:
-    """Every chart that the outcomes allow, as PNG and SVG in the folder; name to address for `<img>`."""
+    """Every chart that the outcomes allow, by name as SVG, which is written to the folder with a PNG beside it."""
     figures = {}
     stages = {"as trained": outcomes} if uncalibrated is None else {"as trained": uncalibrated, "calibrated": outcomes}
     for task in (task for task in outcomes.single() if results["tasks"][task]["num_rows"]):
@@ -94,10 +94,7 @@ def draw_figures(
         by_stage = {stage: collected.task(task) for stage, collected in stages.items()}
         figures[f"reliability_{task}"] = charts.draw_reliability(by_stage, task)
         figures[f"risk_coverage_{task}"] = charts.draw_risk_coverage(found, task)
-    return {
-        name: data_uri(charts.save_chart(figure, folder / name).encode(), "image/svg+xml")
-        for name, figure in figures.items()
-    }
+    return {name: charts.save_chart(figure, folder / name) for name, figure in figures.items()}
 
 
 def matrix_tasks(outcomes: Outcomes) -> list[str]:
