@@ -21,9 +21,6 @@ from .schema import Problem
 from .tables import PIECE_ROWS
 from .text_files import checked_rows, open_lines, read_records
 
-# First bytes of picture formats, for the ending of a file.
-_SIGNATURES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"GIF8": ".gif", b"RIFF": ".webp"}
-_SIGNATURES |= dict.fromkeys((b"II*\x00", b"MM\x00*"), ".tif")
 FORMAT_OF_ENDING = {f".{form}": form for form in ("csv", "tsv", "jsonl", "parquet")}
 FORMAT_OF_ENDING |= {".txt": "csv", ".ndjson": "jsonl"}
 FORMAT_OF_ENDING |= dict.fromkeys((".xls", ".xlsx", ".xlsm", ".ods"), "workbook")
@@ -227,12 +224,10 @@ def _json_records(path: Path, encoding: str, problems: list[Problem]) -> Iterato
 
 
 def _write_picture(picture: Any, path: Path) -> str | None:
-    """Name of the file that holds an embedded picture, at `path` with its ending; `None` where there is no picture."""
+    """Name of the file that holds an embedded picture, which is `path`; `None` where there is no picture."""
     content = picture.get("bytes") if isinstance(picture, Mapping) else picture
     if not content:
         return None
-    ending = next((ending for start, ending in _SIGNATURES.items() if content.startswith(start)), ".bin")
-    path = path.with_name(path.name + ending)
     if not path.is_file():  # an interrupted reading goes on where it stopped
         with atomic_file(path) as unfinished:
             unfinished.write_bytes(content)

@@ -33,11 +33,6 @@ class Table:
     total: Sequence[Cell | str | int] = ()  # a last row that is set apart
     num_text_columns: int = 1
 
-    @property
-    def anchor(self) -> str:
-        """The title as an id."""
-        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
-
     def markdown(self) -> str:
         """The table in Markdown, the small text of a cell in brackets."""
         rules = ["---"] * self.num_text_columns + ["---:"] * (len(self.header) - self.num_text_columns)

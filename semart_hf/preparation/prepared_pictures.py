@@ -5,9 +5,8 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +29,7 @@ _PLAIN_INFO = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "prog
 _COSINE = np.cos(np.pi / 64 * np.outer(np.arange(16), np.arange(64) + 0.5)).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class PreparedPicture:
+class PreparedPicture(NamedTuple):
     """A picture as it is stored, and what was learned on the way."""
 
     content: bytes  # the encoded file
@@ -110,8 +108,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Copy:
+class Copy(NamedTuple):
     """A row whose picture or description an earlier row has too, by their positions among the rows of all splits."""
 
     row: int

@@ -21,7 +21,6 @@ def test_percents_and_numbers(cell, text):
 def test_one_table_in_two_forms():
     rows = [["x|y", 1234], [Cell("*z*", "1–2", is_strong=True), "–"]]
     table = Table(["a<b", "n"], rows, "A & B: one", notes=["<i>"], total=["all", 2])
-    assert table.anchor == "a-b-one"
     shown = [r"| x\|y | 1,234 |", r"| **\*z\*** (1–2) | – |", "| all | 2 |"]
     assert table.markdown().splitlines() == ["| a&lt;b | n |", "| --- | ---: |", *shown]
     assert str(ENVIRONMENT.get_template("parts.html").module.table(table)).strip() == (
