@@ -75,6 +75,9 @@ def test_the_pipeline_answers_each_kind_and_explains_it(trained, small_release, 
     painting = {"text": "A view of a river", "image": str(next((small_release / "Images").iterdir()))}
     answer = classify(painting)
     config = classify.model.config
+    places = dict(zip(config.labels("period"), config.tasks[1]["positions"], strict=True))
+    assert [one["position"] for one in answer["period"]] == [places[one["label"]] for one in answer["period"]]
+    assert {one["unit"] for one in answer["period"]} == {"years"}
     assert set(answer["type"][0]) == {"label", "score"}
     thresholds = dict(zip(config.labels("subjects"), config.tasks[3]["thresholds"], strict=True))
     ranked = classify(painting, top_k=None)["subjects"]

@@ -2,12 +2,13 @@
 
 import io
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageFile, ImagePalette, UnidentifiedImageError
 from PIL import TiffImagePlugin as Tiff
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Tags
@@ -32,6 +33,7 @@ _DECODER_BYTES = {"WEBP": 8, "JPEG2000": 8, "AVIF": 4, "HEIF": 4}
 _TURN = Image.Transpose
 _TURNS = {2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM, 5: _TURN.TRANSPOSE,
           6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90}  # fmt: skip
+_STRICT_DECODING = threading.Lock()
 _HEIC = "a HEIC picture, which needs `pip install pillow-heif` and `pillow_heif.register_heif_opener()`"
 #: What files that are no known picture are, by their first bytes in lower case.
 _SIGNATURES = (
@@ -40,8 +42,11 @@ _SIGNATURES = (
     (rb"version https://git-lfs", "not_a_picture", "a Git LFS pointer; fetch the file itself with `git lfs pull`"),
     (rb"%pdf", "not_a_picture", "a PDF document, not a picture"),
     (rb"%!ps|\xc5\xd0\xd3\xc6", "not_a_picture", "a PostScript document, not a picture"),
+    (rb"....ftyp(avif|avis)", "unsupported_picture", "an AVIF picture that this Pillow cannot read"),
     (rb"....ftyp(he|mif1|msf1)", "unsupported_picture", _HEIC),
     (rb"\xff\x0a|\x00\x00\x00\x0cjxl ", "unsupported_picture", "a JPEG XL picture"),
+    (rb"mm\x00\+", "unsupported_picture", "a BigTIFF in big-endian order"),
+    (rb"ii\xbc", "unsupported_picture", "a JPEG XR picture"),
     (rb"8bps", "unsupported_picture", "a Photoshop document"),
 )
 
@@ -82,8 +87,7 @@ def open_picture(content: bytes) -> Image.Image:
         picture = Image.open(file, formats=FORMATS + ("HEIF",) * ("HEIF" in Image.OPEN))
         if picture.format == "TIFF":
             number, page = _main_page(file)
-            below = [_read_directory(file, place) for place in _numbers(page, Tiff.SUBIFD, ())[:MAX_PAGES]]
-            if any(_num_pixels(one) > _num_pixels(page) for one in below):
+            if _has_larger_subpage(file, page):
                 reason = "a TIFF with the photograph in a sub-directory, as camera raw files have it"
                 raise picture_error("unsupported_picture", reason)
             picture.seek(number)
@@ -107,8 +111,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     filename = getattr(image, "filename", None)
     with _naming(repr(shortened(filename)) if filename else f"of mode {image.mode}"):
         _check(image)
-        image.load()
-        rgb = _converted(image)
+        _decode(image)
+        rgb = _without_gamma(_converted(image), image)
         turn = _TURNS.get(_orientation(image) or 0)
         rgb = rgb if turn is None else rgb.transpose(turn)
     if rgb is not image:
@@ -206,6 +210,19 @@ def _webp_size(content: bytes) -> tuple[int, int]:
     return bits >> 40 & 0x3FFF, bits >> 56 & 0x3FFF
 
 
+def _decode(image: Image.Image) -> None:
+    if not ImageFile.LOAD_TRUNCATED_IMAGES:
+        image.load()
+        return
+    # Some libraries switch this on for the whole process; half a picture in grey would then be classified as if whole.
+    with _STRICT_DECODING:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            image.load()
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
+
+
 def _orientation(image: Image.Image) -> int | None:
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
@@ -216,12 +233,20 @@ def _orientation(image: Image.Image) -> int | None:
 def _converted(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return Image.fromarray(_eight_bits(image)).convert("RGB")
+    if image.format == "TIFF" and image.mode == "P" and (palette := _byte_palette(image.tag_v2)):
+        image = image.copy()
+        image.palette = ImagePalette.raw("RGB;L", palette)
     if image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
         image = ImageChops.invert(image)  # Pillow takes every one for inverted, as those with Adobe's marker are
     key = image.info.get("transparency")
     if image.mode == "RGB" and key is None:
         return image
+    if image.mode == "La":  # Pillow converts premultiplied grey to nothing but LA
+        image = image.convert("LA")
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or key is not None:
+        if isinstance(key, tuple) and max(key) > 255:  # of 16 bits, as the file's values were
+            image = image.copy()
+            image.info["transparency"] = tuple(value >> 8 for value in key)
         rgba = image.convert("RGBA")
         over_white = Image.new("RGB", rgba.size, "white")
         over_white.paste(rgba, mask=rgba.getchannel("A"))
@@ -233,10 +258,7 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
     """Grey values as uint8, where 0 is black, by what the mode and the file's tags say of the white point."""
     values = np.asarray(image)
     if image.mode.startswith("I;"):
-        tags = image.tag_v2 if image.format == "TIFF" else {}
-        zero, full = 0, 2 ** max(_numbers(tags, Tiff.BITSPERSAMPLE, (16,))) - 1
-        if _number(tags, Tiff.PHOTOMETRIC_INTERPRETATION, _GREY) == _WHITE_IS_ZERO:
-            zero, full = full, zero
+        zero, full = _black_and_white(image.tag_v2) if image.format == "TIFF" else (0, 65535)
         greys = np.rint((np.arange(65536) - zero) * (255 / (full - zero))).clip(0, 255).astype(np.uint8)
         key = image.info.get("transparency")
         return greys[values] if key is None else np.where(values == key, np.uint8(255), greys[values])
@@ -248,6 +270,14 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
     if least < 0 or white is None or is_unclear:
         raise picture_error("unknown_values", f"its grey values, from {least:g} to {most:g}, do not say what is white")
     return np.rint(values * (255 / white)).astype(np.uint8)
+
+
+def _without_gamma(rgb: Image.Image, image: Image.Image) -> Image.Image:
+    """The picture in the usual gamma of 2.2, where its PNG file names another one (PNG specification, 13.13)."""
+    gamma = image.info.get("gamma") if image.format == "PNG" else None
+    if not gamma or {"srgb", "icc_profile"} & set(image.info) or abs(gamma * 2.2 - 1) < 0.05:
+        return rgb
+    return rgb.point([round(255 * (value / 255) ** (1 / (gamma * 2.2))) for value in range(256)] * 3)
 
 
 MAX_PAGES = 100  # of a file are looked at
@@ -275,6 +305,12 @@ def _main_page(file: BinaryIO) -> tuple[int, Any]:
     largest = max(map(_num_pixels, unmarked))
     page = next(page for page in unmarked if 2 * _num_pixels(page) >= largest)
     return pages.index(page), page
+
+
+def _has_larger_subpage(file: BinaryIO, page: Tags) -> bool:
+    """Whether a directory below the page, where camera raw files keep the photograph, is larger than the page."""
+    places = _numbers(page, Tiff.SUBIFD, ())[:MAX_PAGES]
+    return any(_num_pixels(_read_directory(file, place)) > _num_pixels(page) for place in places)
 
 
 def tiff_kind(page: Tags) -> str:
@@ -313,6 +349,19 @@ def _is_decoded_wrong(page: Tags, mode: str) -> bool:
     return in_planes and (not is_bytewise or is_reversed or 1 in _numbers(page, Tiff.EXTRASAMPLES, ()))
 
 
+def _black_and_white(page: Tags) -> tuple[int, int]:
+    """The numbers of a grey page that stand for black and for white."""
+    largest = 2 ** max(_numbers(page, Tiff.BITSPERSAMPLE, (1,))) - 1
+    photometric = _number(page, Tiff.PHOTOMETRIC_INTERPRETATION, None)
+    return (largest, 0) if photometric == _WHITE_IS_ZERO else (0, largest)
+
+
+def _byte_palette(page: Tags) -> bytes | None:
+    """The palette as bytes, all reds first, where its writer put 8 bits into what holds 16; else `None`."""
+    values = _numbers(page, Tiff.COLORMAP, ())
+    return bytes(values) if values and max(values) < 256 else None
+
+
 def _read_directory(file: BinaryIO, offset: int | None = None) -> Tags:
     """The tags at an offset; without one, of nothing yet, with the offset of the first."""
     file.seek(0)
@@ -330,10 +379,10 @@ def _num_pixels(page: Tags) -> int:
     return _number(page, Tiff.IMAGEWIDTH, 0) * _number(page, Tiff.IMAGELENGTH, 0)
 
 
-def _numbers(page: Mapping[int, Any], tag: int, default: tuple[int, ...]) -> tuple[Any, ...]:
+def _numbers(page: Tags, tag: int, default: tuple[int, ...]) -> tuple[Any, ...]:
     value = page.get(tag, default)
     return value if isinstance(value, tuple) else (value,)
 
 
-def _number(page: Mapping[int, Any], tag: int, default: Any) -> Any:
+def _number(page: Tags, tag: int, default: Any) -> Any:
     return next(iter(_numbers(page, tag, (default,))), default)

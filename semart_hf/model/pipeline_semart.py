@@ -207,7 +207,7 @@ class ArtClassificationPipeline(Pipeline):
         tasks: Sequence[str] | None = None,
         min_confidence: float | Mapping[str, float | None] | None = None,
     ) -> dict[str, list[dict[str, Any]]]:
-        """Each task's labels with their probabilities, the likeliest first.
+        """Each task's labels with their probabilities, the likeliest first, and of ordered ones the `position`.
 
         A `ValueError` if logits are not finite.
 
@@ -241,7 +241,12 @@ class ArtClassificationPipeline(Pipeline):
                 ranked = [one for one in ranked if one[0] in answered]
             else:
                 ranked = ranked[: 5 if top_k == "auto" else top_k]  # type: ignore[index]  # a number, or None
-            answers[task] = [{"label": label, "score": score} for label, score in ranked]
+            places = dict(zip(about["labels"], about.get("positions") or (), strict=False))
+            unit = {"unit": about["unit"]} if "unit" in about else {}
+            answers[task] = [
+                {"label": label, "score": score} | ({"position": places[label], **unit} if label in places else {})
+                for label, score in ranked
+            ]
             least = min_confidence.get(task) if isinstance(min_confidence, Mapping) else min_confidence
             if least is not None and confidence < least:
                 answers[task].insert(0, {"label": UNSURE, "score": confidence})

@@ -1,6 +1,7 @@
 """The two towers: where their configurations and weights come from, their stages, and whether weights arrived."""
 
 import copy
+import difflib
 import os
 from typing import Any
 
@@ -121,9 +122,11 @@ def resolve_vision_config(
         settings = config.to_dict()
     architecture = str(settings.get("architecture") or name)
     if not timm.is_model(architecture):
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
+        hint = f" Did you mean {', '.join(close)}?" if close else ""
         raise ValueError(
             f"Unknown vision tower {architecture!r}: it is neither a Hub id, nor a local folder, nor a timm model of "
-            f"timm {timm.__version__}. Give for example 'timm/resnet18.a1_in1k'."
+            f"timm {timm.__version__}.{hint} Give for example 'timm/resnet18.a1_in1k'."
         )
     cfg = settings.get("pretrained_cfg") or timm.get_pretrained_cfg(architecture, allow_unregistered=False).to_dict()
     if pretrained and is_timm_name:

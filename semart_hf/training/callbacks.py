@@ -88,8 +88,13 @@ class WeightAverage(TrainerCallback):
     def load_learned(self, folder: Path, model: nn.Module) -> None:
         """Make a model's present weights the average, and those that `save_learned` wrote the weights that learn."""
         self.begin(model)
-        for name, tensor in load_file(folder / LEARNED_WEIGHTS).items():
-            self._learned[name].copy_(tensor)
+        learned = load_file(folder / LEARNED_WEIGHTS)
+        if different := sorted(learned.keys() ^ self._learned.keys()):
+            raise ValueError(
+                f"The checkpoint differs in {len(different)} tensors, first {different[0]!r}. Resume with its recipe."
+            )
+        for name, tensor in self._learned.items():
+            tensor.copy_(learned[name])
 
     @torch.no_grad()
     def _exchange(self) -> None:

@@ -1,12 +1,13 @@
 import io
 import os
 import pickle
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 from release_builder import encoded
 from small_models import picture as noise_of
 
@@ -33,6 +34,7 @@ def one_pixel(mode, value) -> Image.Image:
         pytest.param(one_pixel("L", 77), (77, 77, 77), id="grey"),
         pytest.param(one_pixel("LA", (0, 0)), (255, 255, 255), id="LA transparent"),
         pytest.param(one_pixel("LA", (0, 255)), (0, 0, 0), id="LA opaque"),
+        pytest.param(one_pixel("La", (0, 0)), (255, 255, 255), id="La"),
         pytest.param(one_pixel("RGBA", (100, 0, 200, 0)), (255, 255, 255), id="RGBA transparent"),
         pytest.param(one_pixel("RGBA", (0, 0, 0, 51)), (204, 204, 204), id="RGBA a fifth"),
         pytest.param(one_pixel("RGBA", (0, 0, 0, 51)).convert("RGBa"), (204, 204, 204), id="RGBa"),
@@ -141,6 +143,12 @@ def test_heic_is_read_where_its_plugin_is_registered():
 
 
 def test_numbers_of_png_files_and_of_cmyk_jpegs_are_read_as_they_say():
+    linear = PngImagePlugin.PngInfo()
+    linear.add(b"gAMA", struct.pack(">I", 100_000))
+    half = Image.new("RGB", (1, 1), (128, 128, 128))
+    assert load_picture(encoded(half, "PNG", pnginfo=linear)).getpixel((0, 0)) == pytest.approx((186,) * 3, abs=1)
+    linear.add(b"sRGB", b"\0")
+    assert load_picture(encoded(half, "PNG", pnginfo=linear)).getpixel((0, 0)) == (128,) * 3
     greys = Image.fromarray(np.array([[0, 257 * 90, 65535]], dtype=np.uint16))
     assert np.asarray(load_picture(encoded(greys, "PNG")))[0, :, 0].tolist() == [0, 90, 255]
     keyed = load_picture(encoded(greys, "PNG", transparency=257 * 90))
@@ -180,13 +188,16 @@ def test_a_large_scan_is_read_at_a_reduced_scale():
         load_picture(content)
 
 
+@pytest.mark.parametrize("tolerant", [False, True])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
-def test_a_truncated_jpeg_is_an_error(tmp_path, options):
+def test_a_truncated_jpeg_is_an_error_whatever_pillow_tolerates(tmp_path, monkeypatch, tolerant, options):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerant)
     content = encoded(noise(256, 256), "JPEG", **options)
     path = tmp_path / "half.jpg"
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"half\.jpg.*cannot be decoded, .*truncated.*Allowed are whole files.*again"):
         load_picture(path)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is tolerant
     with pytest.raises(ValueError, match="cannot be decoded"):
         to_rgb(Image.open(path))
 

@@ -46,6 +46,7 @@ READ = {
     "8-bit CMYK": (page(CMYK, 5), RGB),
     "16-bit CMYK": (page(wide(CMYK), 5), RGB),
     "palette of 16 bits": (page(GREY, 3, tag_320=[257 * value for row in PALETTE for value in row]), colours(GREY)),
+    "palette of 8 bits": (page(GREY, 3, tag_320=[value for row in PALETTE for value in row]), colours(GREY)),
     "bilevel, white is zero": (page(np.packbits(GREY < 128, axis=-1), 0, tag_258=1, **SIZE), (GREY >= 128) * 255),
 }
 

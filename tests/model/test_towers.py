@@ -132,7 +132,7 @@ def test_a_tower_is_shown_squashed_pictures_or_crops(mode, is_squashed):
     [
         ({"crop_pct": 0}, "crop_pct is 0, but it is the share of a picture's sides"),
         ({"crop_pct": 1.2}, r"crop_pct is 1\.2, but it is the share of a picture's sides"),
-        ({"vision": "resnet81"}, "Unknown vision tower 'resnet81'.*Give for example"),
+        ({"vision": "resnet81"}, "Unknown vision tower 'resnet81'.*Did you mean resnet"),
         ({"vision": TimmWrapperConfig(architecture="no_such_net")}, "Unknown vision tower 'no_such_net'"),
         ({"vision": "resnet18", "pretrained": "vision"}, r"Give 'timm/resnet18\.a1_in1k', or pretrained=False"),
         ({"text": GPT2Config()}, "has model_type 'gpt2', but it must be an encoder of distilbert, bert"),
