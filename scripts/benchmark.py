@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import json
 import re
 import sys
 from pathlib import Path
@@ -49,9 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
         for part in ("train", "inference", "startup") if options.part == "all" else (options.part,):
             _, room, rows = PARTS[part]
             options.rows = options.rows or rows
-            keep(
-                options.json, part, getattr(importlib.import_module(f"benchmarks.{room}"), f"measure_{part}")(options)
-            )
+            module = importlib.import_module(f"benchmarks.{room}")
+            keep(options.json, part, getattr(module, f"measure_{part}")(options))
     except (ValueError, RuntimeError, ImportError) as error:
         raise SystemExit(f"benchmark.py: {error}") from error
 
@@ -86,14 +84,14 @@ def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:
     from benchmarks.tower_costs import towers_text
 
     from semart_hf.evaluation.results import describe_environment
-    from semart_hf.files import write_json
+    from semart_hf.files import read_json, write_json
 
     measured = {part: {"environment": describe_environment(), **figures}}
     texts = {"search": search_text, "towers": towers_text}
     print(texts[part](measured[part]) if part in texts else speed_text(measured))
     if path is not None:
         path = path / f"{machine_name()}.json" if path.is_dir() else path
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        kept = read_json(path) or {}
         write_json(path, kept | measured)
         print(f"Wrote the figures of {part} to {path}")
 

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import json
 import logging
 from pathlib import Path
 
@@ -76,10 +75,10 @@ def measured_parts() -> list[str]:
 def write_card(part: str) -> None:
     from proofs.proof_cards import card, write_charts
 
-    from semart_hf.files import write_text
+    from semart_hf.files import read_json, write_text
 
     path = CARDS / f"{PARTS[part][0]}.md"
-    results = json.loads((RESULTS / f"{part}.json").read_text(encoding="utf-8"))
+    results = read_json(RESULTS / f"{part}.json")
     write_text(path, card(results))
     write_charts(results, path.with_suffix(""))
     print(f"Card: {path}")

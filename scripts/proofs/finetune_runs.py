@@ -1,6 +1,5 @@
 """200 paintings of a catalogue with labels that a published model has never seen: from that model, and from towers."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from proofs import runner
 from proofs.runner import Options, Run, by_setting, gains, mean_and_deviation, score_figures, tasks_of, train_and_score
 from semart_hf import register
 from semart_hf.data.loading import load_paintings
-from semart_hf.files import write_json
+from semart_hf.files import read_json, write_json
 from semart_hf.miniature.miniature import paint_miniature
 from semart_hf.recipes.recipe import RECIPES, read_recipe
 
@@ -39,7 +38,7 @@ def plan(options: Options) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     start = read_recipe(RECIPES / START_RECIPE)
     towers = {"init_from": None, **{name: start[name] for name in TOWER_FIELDS}}
     whole = {**towers, **{name: start[name] for name in WHOLE_FIELDS}, **dict.fromkeys(TOWER_RATES)}
-    common = {"recipe": read_recipe(RECIPES / RECIPE), "start": json.loads(about.read_text(encoding="utf-8"))}
+    common = {"recipe": read_recipe(RECIPES / RECIPE), "start": read_json(about)}
     common |= {"sizes": SIZES, "num_paintings": NUM_PAINTINGS}
     settings = {START: {"init_from": str(model)}, TOWERS: towers, WHOLE: whole}
     return common, tasks_of(settings, options.seeds, release)

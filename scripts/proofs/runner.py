@@ -26,7 +26,7 @@ from semart_hf.data.loading import load_paintings, shown_rows
 from semart_hf.evaluation.results import ceilings_of, collect_outcomes, describe_environment
 from semart_hf.evaluation.retrieval import retrieval_scores
 from semart_hf.evaluation.scores import score_outcomes
-from semart_hf.files import write_json
+from semart_hf.files import read_json, write_json
 from semart_hf.recipes.recipe import RECIPES, ModelArguments, parse_recipe, read_recipe
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_trainer
@@ -48,7 +48,7 @@ def execute(proof: Any, options: Options, path: Path) -> None:
     """
     common, tasks = proof.plan(options)
     results = {"part": options.part, "environment": describe_environment(), **common}
-    runs = kept_runs(common, tasks, json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
+    runs = kept_runs(common, tasks, read_json(path) or {})
     if runs:
         write_json(path, results | {"runs": runs, "summary": proof.summarise(runs)})
     settings = [task.get("setting") for task in tasks]
