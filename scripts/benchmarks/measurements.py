@@ -22,6 +22,7 @@ from benchmarks import sides
 from benchmarks.bench import FIELDS, FRONT, Setting, made_data, make_release, recipe_of, techniques_of
 from benchmarks.turns import Guarded, Side, alternate, figure, milliseconds, rows_per_second, speed_beside
 from semart_hf.documents.table import DASH, Cell, Table
+from semart_hf.recipes.recipe import read_recipe
 from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
 MEBIBYTE = 2**20
@@ -221,19 +222,10 @@ def import_profile(command: list[str]) -> dict[str, float]:
 
 TOWERS = {"resnet18": "ResNet18", "efficientnet_b0": "EfficientNet-B0", "vit_tiny": "ViT-Tiny"}
 Figures = Mapping[str, Any]
-# Of a row its part, its name, the keys of the ratio and of both sides' figures in it, and how each is written.
 SPEEDS = [
-    ("train", "training, times as fast; paintings a second", "ratio", "rows_per_second", "{:.1f}", "{:.1f}"),
-    ("train", "10 epochs from a cold start, estimated; s", "cold_run/ratio", "cold_run/seconds", "{:.1f}", "{:.0f}"),
-    ("train", "training, share of the arithmetic's limit", "share_of_limit", "", "{:.2f}", ""),
-    ("train", "training, speed left beside a busy process", "", "beside/speed", "", "{:.2f}"),
-    ("train", "peak memory in training, MiB", "", "peak_mb", "", "{:,}"),
-    ("inference", "inference, times as fast; paintings a second", "ratio", "rows_per_second", "{:.1f}", "{:.1f}"),
-    ("inference", "inference, share of the model's limit", "share_of_limit", "", "{:.2f}", ""),
-    ("inference", "inference, speed left beside a busy process", "", "beside/speed", "", "{:.2f}"),
-    ("inference", "one painting, share of the time; ms", "latency_ratio", "latency_ms", "{:.2f}", "{:.0f}"),
-    ("inference", "peak memory in inference, MiB", "", "peak_mb", "", "{:,}"),
-    ("inference", "a catalogue's suggestions, share of the pipeline's rate", "catalogue_ratio", "", "{:.2f}", ""),
+    (part, name, *how)
+    for part, rows in read_recipe(Path(__file__).with_name("speeds.yaml")).items()
+    for name, how in rows.items()
 ]
 NAMES = [*FIELDS, *(technique.name for technique in TRAINING_TECHNIQUES)]
 TECHNIQUES = [("train", name, f"without/{name}/speed", "", "{:.2f}", "") for name in NAMES]

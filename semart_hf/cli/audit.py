@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     """Write an audit into the folder."""
+    from semart_hf.catalogue.schema import SEMART_TASKS, read_tasks
     from semart_hf.collection.labelled_rows import labelled_rows, with_known_labels
     from semart_hf.data.rows import labels_of
     from semart_hf.evaluation.label_errors import find_label_errors, with_other_labels
@@ -70,7 +71,9 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
         others = [name for name in model.config.task_names if name not in entries]
     else:
         recipe = effective_recipe(read_recipe(options.recipe), fields)
-        entries, others = one_label_tasks(options.tasks or recipe.get("tasks"))
+        known = read_tasks(given) if (given := options.tasks or recipe.get("tasks")) else SEMART_TASKS
+        others = [task.name for task in known if task.kind == "multi_label" or task.rule or task.column]
+        entries = {task.name: task.entry for task in known if task.name not in others}
     if others:
         print(f"Not judged, they have several labels, or derived ones: {', '.join(others)}", file=sys.stderr)
     has_suggestions = any(f"{name}_suggested" in catalogue.columns for name in entries)
@@ -123,15 +126,6 @@ def in_words(task: str, references: Any, errors: Any) -> str:
         f"{task}: {int(errors.is_flagged.sum()):,} of {len(known):,} labels are flagged. If all were right, "
         f"about {errors.expected_false_alarms:,.0f} would be flagged all the same; more if the model is overconfident."
     )
-
-
-def one_label_tasks(given: Any) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """A recipe's tasks by name, and the names of those that have several or derived labels."""
-    from semart_hf.catalogue.schema import SEMART_TASKS, read_tasks
-
-    tasks = read_tasks(given) if given else list(SEMART_TASKS)
-    others = [task.name for task in tasks if task.kind == "multi_label" or task.rule or task.column]
-    return {task.name: task.entry for task in tasks if task.name not in others}, others
 
 
 def out_of_fold(options: argparse.Namespace, recipe: dict[str, Any], rows: Any) -> tuple[ByTask, Tasks]:
