@@ -18,10 +18,9 @@ from PIL import Image
 
 from semart_hf.documents.model_card import EXAMPLE_TEXT
 from semart_hf.model.modeling_semart import SemArtForArtClassification
+from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing import clean_process
-
-from .repositories import make_pipeline
 
 TOLERANCE = 1e-5
 LOADING_TIMEOUT = 900  # seconds, for reading large weights from a slow disk
@@ -59,7 +58,8 @@ def check_loading(
         path = os.path.join(folder, "painting.png")
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 240, 3), dtype=np.uint8)).save(path)
         paintings = [{"image": path, "text": EXAMPLE_TEXT}, {"image": path}, {"text": EXAMPLE_TEXT}]
-        expected = make_pipeline(model, processor, precision="fp32")(paintings, top_k=None)
+        classify = ArtClassificationPipeline(model=model, processor=processor, device="cpu", precision="fp32")
+        expected = classify(paintings, top_k=None)
         order = {"source": source, "revision": revision, "paintings": paintings}
         loaded = ask_clean_process(order, offline=revision is None)
     yield from compare(loaded, expected, f"{source} at {revision}" if revision else source)

@@ -108,15 +108,8 @@ def make_example(
         painting["image"] = str(folder / EXAMPLE_PICTURE)
     if text or not picture:
         painting["text"] = text or EXAMPLE_TEXT
-    return painting, make_pipeline(model, processor)(painting, top_k=1)
-
-
-def make_pipeline(
-    model: SemArtForArtClassification, processor: SemArtProcessor, **options: Any
-) -> ArtClassificationPipeline:
-    """A pipeline on the CPU, or where the model's device map has it."""
-    device = None if getattr(model, "hf_device_map", None) else "cpu"
-    return ArtClassificationPipeline(model=model, processor=processor, device=device, **options)
+    classify = ArtClassificationPipeline(model=model, processor=processor, device="cpu")
+    return painting, classify(painting, top_k=1)
 
 
 def copy_card(folder: Path, target: Path) -> None:
