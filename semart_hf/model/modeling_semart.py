@@ -237,7 +237,7 @@ class SemArtForArtClassification(PreTrainedModel):
             return_dict: `False` returns a tuple; `None` is the configuration's choice.
 
         Raises:
-            ValueError: If the batch has neither pictures nor texts, or texts in two forms, or shapes disagree.
+            ValueError: If the batch has neither pictures nor texts, or shapes disagree.
         """
         inputs = {"pixel_values": pixel_values, "input_ids": input_ids, "text_hidden": text_hidden, "labels": labels}
         batch = check_inputs({name: value for name, value in inputs.items() if value is not None}, self.config)

@@ -41,13 +41,9 @@ class SemArtOutput(ModelOutput):
 
 
 def check_inputs(inputs: dict[str, Tensor], config: Any) -> int:
-    """Number of rows of a batch; a `ValueError` where it has none, texts in two forms, or shapes that disagree."""
+    """Number of rows of a batch; a `ValueError` where it has none, or shapes that disagree."""
     if not set(inputs) - {"labels"}:
         raise ValueError("The batch has neither pixel_values nor input_ids. Give pictures, texts or both.")
-    if "text_hidden" in inputs and "input_ids" not in inputs and config.reads_tokens:
-        raise ValueError("Got text_hidden alone, but this model's lexicon reads the tokens. Give input_ids too.")
-    if {"text_hidden", "input_ids"} <= set(inputs) and not config.reads_tokens:
-        raise ValueError("Got input_ids and text_hidden, but a text has one form. Leave one of the two out.")
     sizes = {name: tensor.shape[0] for name, tensor in inputs.items()}
     rows, *others = sizes.values()
     if any(size != rows for size in others):

@@ -56,7 +56,12 @@ class ArtClassificationPipeline(Pipeline):
 
     def __init__(self, model: Any, processor: Any = None, *, precision: str = "auto", **options: Any) -> None:
         super().__init__(model, processor=processor, **options)
-        _check_processor(model.config, processor)
+        advice = "Allowed is the processor that was saved with the model. Load both from the same folder."
+        if processor is None:
+            raise ValueError(f"Got no processor. {advice}")
+        num_tokens, num_known = len(processor.tokenizer), model.config.text_config.vocab_size
+        if num_tokens > num_known:
+            raise ValueError(f"The tokenizer has {num_tokens} tokens, the model's text tower {num_known}. {advice}")
         uses_bf16(model, precision)  # an unknown one is found now
         self.precision = precision
 
@@ -142,7 +147,7 @@ class ArtClassificationPipeline(Pipeline):
         parts = {}
         for place, (row, painting) in enumerate(numbered):
             try:
-                parts[place] = self._picture_and_text(painting)
+                parts[place] = self.preprocess(painting)
             except Exception as error:  # whatever object was given
                 message = str(error) if row is None else f"Painting {row}: {error}"
                 if raises:
@@ -150,7 +155,8 @@ class ArtClassificationPipeline(Pipeline):
                     raise next((kind for kind in kinds if isinstance(error, kind)), ValueError)(message) from error
                 found[place] = {"error": message}
         if parts:
-            outputs = self.forward(self._inputs(*parts.values()))
+            pictures, texts = zip(*parts.values(), strict=True)
+            outputs = self.forward(dict(self.processor(images=list(pictures), text=list(texts))))
             for at, place in enumerate(parts):
                 found[place] = respond({name: values[at : at + 1] for name, values in outputs.items()})
         return [found[place] for place in range(len(numbered))]
@@ -165,7 +171,15 @@ class ArtClassificationPipeline(Pipeline):
             raise ValueError(
                 f"top_k is {top_k!r}. Allowed is a number of labels from 1, or None, or 'auto'. Give top_k=1."
             )
-        _check_min_confidence(options.get("min_confidence"), names)
+        least = options.get("min_confidence")
+        by_task = least if isinstance(least, Mapping) else dict.fromkeys(names, least)
+        if unknown := [task for task in by_task if task not in names]:
+            raise ValueError(f"min_confidence names the tasks {unknown}. Allowed are {names}. Name these.")
+        for least in by_task.values():
+            if least is not None and not (isinstance(least, Real) and 0 <= float(least) <= 1):
+                raise ValueError(
+                    f"min_confidence is {least!r}. Allowed is a probability from 0 to 1, or None. Give 0.9."
+                )
         if tasks is not None:
             tasks = list(tasks) if isinstance(tasks, list | tuple | set) else [tasks]
             unknown = [task for task in tasks if task not in names]
@@ -174,18 +188,11 @@ class ArtClassificationPipeline(Pipeline):
             options["tasks"] = [name for name in names if name in tasks]
         return {}, {}, options
 
-    def preprocess(self, painting: Any) -> dict[str, Tensor]:
-        """The model's inputs for one painting."""
-        return self._inputs(self._picture_and_text(painting))
-
-    def _picture_and_text(self, painting: Any) -> tuple[Image.Image | None, str | None]:
+    def preprocess(self, painting: Any) -> tuple[Image.Image | None, str | None]:
+        """A painting's picture in RGB, and its text."""
         image, text = picture_and_text(painting, self.model.config.task_names)
         least_side = self.processor.image_processor.least_side
         return None if image is None else load_picture(image, least_side=least_side), text
-
-    def _inputs(self, *parts: tuple[Image.Image | None, str | None]) -> dict[str, Tensor]:
-        pictures, texts = zip(*parts, strict=True)
-        return dict(self.processor(images=list(pictures), text=list(texts)))
 
     def _forward(self, model_inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits by task, and by an input's name its vectors of unit length, zeros in rows without it."""
@@ -319,31 +326,6 @@ def answer_side_by_side(
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(cores)  # what a thread sets is where every later one begins
-
-
-def _check_processor(config: Any, processor: Any) -> None:
-    advice = "Allowed is the processor that was saved with the model. Load both from the same folder."
-    if processor is None:
-        raise ValueError(f"Got no processor. {advice}")
-    num_tokens, num_embeddings = len(processor.tokenizer), config.text_config.vocab_size
-    if num_tokens > num_embeddings:
-        raise ValueError(f"The tokenizer has {num_tokens} tokens, the model's text tower {num_embeddings}. {advice}")
-    tower = config.vision_config
-    cfg = tower.pretrained_cfg or {}
-    is_fixed = cfg.get("fixed_input_size") and not (tower.model_args or {}).get("dynamic_img_size")
-    crop = processor.image_processor.crop_size
-    made, taken = [crop["height"], crop["width"]], list(cfg.get("input_size", ()))[1:]
-    if is_fixed and made != taken:
-        raise ValueError(f"The processor makes pictures of {made} pixels, the model takes {taken} alone. {advice}")
-
-
-def _check_min_confidence(min_confidence: float | Mapping[str, float | None] | None, task_names: list[str]) -> None:
-    by_task = min_confidence if isinstance(min_confidence, Mapping) else dict.fromkeys(task_names, min_confidence)
-    if unknown := [task for task in by_task if task not in task_names]:
-        raise ValueError(f"min_confidence names the tasks {unknown}. Allowed are {task_names}. Name these.")
-    for least in by_task.values():
-        if least is not None and not (isinstance(least, Real) and 0 <= float(least) <= 1):
-            raise ValueError(f"min_confidence is {least!r}. Allowed is a probability from 0 to 1, or None. Give 0.9.")
 
 
 def _text_length(painting: Any) -> int:

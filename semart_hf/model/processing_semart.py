@@ -243,7 +243,12 @@ def rows(inputs: Any) -> Iterable[Any]:
     is_dataset = bool(getattr(inputs, "column_names", None)) and not hasattr(inputs, "to_pylist")
     if is_dataset:
         names = _checked_columns(inputs.column_names)
-        read = _read(_undecoded(inputs))
+        # In Python's types, with pictures as files, so that they are read as all others are, one by one.
+        dataset = inputs.with_format(None) if hasattr(inputs, "with_format") else inputs
+        feature: Any = (getattr(dataset, "features", None) or {}).get("image")
+        if type(feature).__name__ == "Image" and hasattr(dataset, "cast_column"):
+            dataset = dataset.cast_column("image", type(feature)(decode=False))
+        read = _read(dataset)
         return (row if isinstance(row, Exception) else {name: row[name] for name in names} for row in read)
     if hasattr(inputs, "iloc") and hasattr(inputs, "columns"):
         inputs = inputs.reset_index(drop=True)  # whose labels may be called like columns
@@ -313,16 +318,6 @@ def _checked_columns(names: Iterable[Any]) -> list[Any]:
         allowed = "is each name once" if found else f"are {list(KEYS)}, at least one"
         raise ValueError(f"Got a table with the columns {_named(names)}. Allowed {allowed}. Rename them.")
     return found
-
-
-def _undecoded(dataset: Any) -> Any:
-    """The dataset in Python's types, with pictures as files, so that they are read as all others are, one by one."""
-    if hasattr(dataset, "with_format"):
-        dataset = dataset.with_format(None)
-    feature: Any = (getattr(dataset, "features", None) or {}).get("image")
-    if type(feature).__name__ != "Image" or not hasattr(dataset, "cast_column"):
-        return dataset
-    return dataset.cast_column("image", type(feature)(decode=False))
 
 
 def _named(keys: Iterable[Any]) -> list[str]:

@@ -56,7 +56,6 @@ class Technique:
     is_useful: Callable[[PreTrainedModel, bool], bool]  # for a model where it is now, and in bfloat16 or not
     # What computes a function of torch in its place, within `select_kernels`.
     kernels: Mapping[Callable[..., Any], Callable[..., Any]] = field(default_factory=dict)
-    memory_format: torch.memory_format | None = None  # in which `prepare_inputs` lays out pictures
 
 
 def attention_in_steps(
@@ -85,7 +84,7 @@ def _is_slow_fused(model: PreTrainedModel, bf16: bool) -> bool:
 
 
 # A tower that convolves computes faster with a picture's channels side by side, not only in its stem.
-CHANNELS_LAST = Technique("channels last", _convolves, memory_format=torch.channels_last)
+CHANNELS_LAST = Technique("channels last", _convolves)  # see `prepare_inputs`
 # On a CPU without AMX torch's fused attention takes longer in bfloat16 than its three steps.
 ATTENTION_IN_STEPS = Technique(
     "attention in steps", _is_slow_fused, kernels={F.scaled_dot_product_attention: attention_in_steps}
@@ -102,11 +101,10 @@ def useful_techniques(
 
 def prepare_inputs(inputs: Mapping[str, Any], techniques: Iterable[Technique]) -> dict[str, Any]:
     """The model's inputs with pictures in the memory format that the techniques want; their values stay."""
-    pixels = inputs.get("pixel_values")
-    for technique in techniques:
-        if technique.memory_format is not None and isinstance(pixels, Tensor):
-            pixels = pixels.contiguous(memory_format=technique.memory_format)
-    return dict(inputs) if pixels is None else {**inputs, "pixel_values": pixels}
+    prepared = dict(inputs)
+    if CHANNELS_LAST in techniques and isinstance(inputs.get("pixel_values"), Tensor):
+        prepared["pixel_values"] = inputs["pixel_values"].contiguous(memory_format=torch.channels_last)
+    return prepared
 
 
 class _SelectedKernels(TorchFunctionMode):

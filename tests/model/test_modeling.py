@@ -197,17 +197,13 @@ def test_gradient_checkpointing_gives_the_same_gradients(vision):
 def test_bad_inputs_are_named():
     model, inputs = build(), batch()
     pictures, texts, labels = inputs["pixel_values"], inputs["input_ids"], inputs["labels"]
-    hidden = torch.zeros(4, 9, 32)
     for given, message in (
         ({"labels": labels}, "neither pixel_values nor input_ids"),
         ({"pixel_values": pictures[:2], "input_ids": texts}, r"of rows: \{'pixel_values': 2, 'input_ids': 4\}"),
         ({"pixel_values": pictures, "labels": labels[:, :1]}, r"shape \(4, 1\), but it must be \(batch, 2\)"),
-        ({"input_ids": texts, "text_hidden": hidden}, "Got input_ids and text_hidden, but a text has one form"),
     ):
         with pytest.raises(ValueError, match=message):
             model(**given)
-    with pytest.raises(ValueError, match=r"Got text_hidden alone, .* Give input_ids too"):
-        build(text_lexicon=True)(text_hidden=hidden)
     with pytest.raises(ValueError, match="Got no task"):
         build(tasks=[])
 
