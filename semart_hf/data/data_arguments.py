@@ -16,6 +16,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         "early_stopping_patience image_size fusion_dim prepared_size epoch_length shuffle_buffer max_train_rows "
         "min_label_count",
     ),
+    "3 or more": (lambda number: 3 <= number < math.inf, "max_text_length"),
+    "100 or more": (lambda number: 100 <= number < math.inf, "vocab_size"),
     "0 or more": (
         lambda number: 0 <= number < math.inf,
         "learning_rate vision_learning_rate text_learning_rate lexicon_learning_rate lexicon_penalty weight_decay "

@@ -101,24 +101,6 @@ def is_release(data: str | Path) -> bool:
     return path.is_file() or any((path / name).is_file() for name in RELEASE_FILES.values())
 
 
-def _prepared_in_cache(release: str, tables: ReleaseTables, options: PreparationOptions) -> Path:
-    """Folder in the cache of `datasets`, named by content and options, where a release lies prepared."""
-    key = Preparation(tables, options).key(with_times=True)
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "prepared" / key
-    if not folder.is_dir():
-        size = options.image_size
-        logger.warning("%s: pictures are prepared at %d pixels, this once, in %s.", release, size, folder)
-        # Of the processes of one training the first prepares, the others wait. How many pictures are enough of the
-        # split that is needed is checked where it is used: here it is refused that there is none.
-        prepare_paintings(tables, folder, options, min_pictures=1e-6, wait=math.inf)
-        return_freed_memory()
-    problems = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["problems"]
-    counts = ", ".join(f"{kind} in {sum(by_split.values())} rows" for kind, by_split in problems.items())
-    if counts:
-        logger.warning("%s: the preparation found %s. Each is in %s.", release, counts, folder / "problems.jsonl")
-    return folder
-
-
 def _load_prepared(data: str | Path, cache_dir: str | Path | None, only: Sequence[str] | None) -> datasets.DatasetDict:
     cache = None if cache_dir is None else str(cache_dir)
     url = url_of(data)
@@ -192,8 +174,17 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
     entries = _task_entries(arguments)
     origins = _origins(entries)
     splits = Splits()
-    if arguments.streaming and not is_release(data):
-        splits["train"] = _stream(data, arguments, seed, entries)
+    if arguments.streaming:
+        if is_release(data):
+            raise ValueError(f"Got streaming: true for the release {data}. Prepare it, or set streaming: false.")
+        splits["train"] = PaintingStream(
+            data,
+            epoch_length=arguments.epoch_length,
+            seed=seed,
+            buffer_size=arguments.shuffle_buffer,
+            text_columns=None if is_description_alone(columns) else columns,
+            tasks=origins,
+        )
         found = load_paintings(data, text_columns=columns, only=["validation", "test"])
         if not found:
             raise ValueError(
@@ -231,7 +222,7 @@ def shown_rows(rows: datasets.Dataset, modality: str) -> datasets.Dataset:
 
 
 def with_prepared_pictures(
-    splits: Mapping[str, Rows], arguments: DataArguments, image_processor: SemArtImageProcessor, *, seed: int = 0
+    splits: Mapping[str, Rows], arguments: DataArguments, image_processor: SemArtImageProcessor
 ) -> tuple[Rows, str | None]:
     """The training rows with pictures of a size that is fast to read every epoch, and a sentence if they were made.
 
@@ -240,25 +231,30 @@ def with_prepared_pictures(
     rows = splits["train"]
     if isinstance(rows, PaintingStream) or not is_release(arguments.data) or "image" not in arguments.modality:
         return rows, None
-    if arguments.streaming and not arguments.prepare:
-        raise ValueError(
-            f"Got streaming: true and prepare: false for the release {arguments.data}. Set prepare: true to stream it."
-        )
     size = arguments.prepared_size or prepared_size(image_processor, arguments.crop_scale[0])
     is_whole = arguments.max_train_rows is None  # a trial on a few rows shall not wait for all of them
-    is_wanted = arguments.streaming or arguments.prepared_size is not None or _is_much_larger(rows, size)
+    is_wanted = arguments.prepared_size is not None or _is_much_larger(rows, size)
     if not (arguments.prepare and is_whole and is_wanted):
         return rows, None
     tables = getattr(splits, "tables", None) or read_rows(arguments.data, follow_links=arguments.follow_links)
     columns = arguments.columns_or_template
     text_columns = columns if isinstance(columns, str) else tuple(columns)
     options = PreparationOptions(image_size=size, min_label_count=arguments.min_label_count, text_columns=text_columns)
-    folder = _prepared_in_cache(arguments.data, tables, options)
-    if arguments.streaming:
-        rows = _stream(str(folder), arguments, seed, arguments.tasks)
-    else:
-        prepared = load_paintings(folder, text_columns=columns, only=["train"])["train"]
-        rows = undecoded(with_label_columns(prepared, _origins(arguments.tasks)))
+    key = Preparation(tables, options).key(with_times=True)
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "prepared" / key
+    if not folder.is_dir():
+        logger.warning("%s: pictures are prepared at %d pixels, this once, in %s.", arguments.data, size, folder)
+        # Of the processes of one training the first prepares, the others wait. How many pictures are enough of the
+        # split that is needed is checked where it is used: here it is refused that there is none.
+        prepare_paintings(tables, folder, options, min_pictures=1e-6, wait=math.inf)
+        return_freed_memory()
+    problems = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["problems"]
+    counts = ", ".join(f"{kind} in {sum(by_split.values())} rows" for kind, by_split in problems.items())
+    if counts:
+        found = folder / "problems.jsonl"
+        logger.warning("%s: the preparation found %s. Each is in %s.", arguments.data, counts, found)
+    prepared = load_paintings(folder, text_columns=columns, only=["train"])["train"]
+    rows = undecoded(with_label_columns(prepared, _origins(arguments.tasks)))
     return rows, f"Training pictures: prepared with a shorter side of {size} pixels, in {folder}"
 
 
@@ -287,18 +283,6 @@ def _task_entries(arguments: DataArguments) -> list[Any] | None:
 
 def _origins(entries: Sequence[Any] | None) -> list[dict[str, str]]:
     return [task.origin for task in read_tasks(entries)] if entries else []
-
-
-def _stream(data: str, arguments: DataArguments, seed: int, entries: Sequence[Any] | None) -> PaintingStream:
-    columns = arguments.columns_or_template
-    return PaintingStream(
-        data,
-        epoch_length=arguments.epoch_length,
-        seed=seed,
-        buffer_size=arguments.shuffle_buffer,
-        text_columns=None if is_description_alone(columns) else columns,
-        tasks=_origins(entries),
-    )
 
 
 def _is_much_larger(rows: datasets.Dataset, size: int) -> bool:

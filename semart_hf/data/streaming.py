@@ -133,9 +133,12 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         epoch = int(self._epoch)
         worker = get_worker_info()
         number, num_workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        start, stop = _worker_rows(len(self), self.batch_size, number, num_workers)
-        offset = self.process_index * len(self)
-        rows = self._rows_between(epoch, offset + start, offset + stop)
+        # Whole batches, dealt out as the loader asks for them, in turn.
+        num_batches = -(-len(self) // self.batch_size)
+        counts = [len(range(one, num_batches, num_workers)) * self.batch_size for one in range(num_workers)]
+        counts[(num_batches - 1) % num_workers] -= num_batches * self.batch_size - len(self)
+        start = self.process_index * len(self) + sum(counts[:number])
+        rows = self._rows_between(epoch, start, start + counts[number])
         random = np.random.default_rng((self.seed, epoch, self.process_index, number))
         for index, row in _mixed(rows, self.buffer_size, random):
             labels = {name: self._label_of(row, task) for name, task in self.tasks.items()}
@@ -215,15 +218,6 @@ def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:
 
     with ThreadPoolExecutor(_NUM_FOOTERS) as threads:
         return dict(zip(paths, threads.map(read_footer, paths), strict=True))
-
-
-def _worker_rows(num_rows: int, batch_size: int, number: int, num_workers: int) -> tuple[int, int]:
-    """Where the rows of a worker begin and end: whole batches, dealt out as the loader asks for them, in turn."""
-    num_batches = -(-num_rows // batch_size)
-    counts = [len(range(worker, num_batches, num_workers)) * batch_size for worker in range(num_workers)]
-    counts[(num_batches - 1) % num_workers] -= num_batches * batch_size - num_rows
-    start = sum(counts[:number])
-    return start, start + counts[number]
 
 
 def _mixed(

@@ -324,15 +324,18 @@ def learn_tokenizer(texts: Iterable[Any], *, vocab_size: int = 4000, max_length:
         raise ValueError(
             "Got no text to learn a tokenizer from. Give some, or e.g. text: distilbert/distilbert-base-uncased."
         )
-    if vocab_size < 100 or max_length < 3:
-        raise ValueError(
-            f"Got vocab_size={vocab_size} and max_length={max_length}, but 100 and 3 are the least. Raise them."
-        )
     pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     # As DistilBertTokenizer cuts its texts.
     pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
     pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    letters, inner_letters = _alphabet(pieces, corpus, max_letters=(vocab_size - len(SPECIAL_TOKENS)) // 2)
+    counts: Counter[str] = Counter()
+    inside: set[str] = set()
+    for text in corpus:
+        for word, _ in pieces.pre_tokenizer.pre_tokenize_str(pieces.normalizer.normalize_str(text)):
+            counts.update(word)
+            inside.update(word[1:])
+    most = min(1000, (vocab_size - len(SPECIAL_TOKENS)) // 2)
+    letters = sorted(sorted(counts, key=lambda letter: (-counts[letter], letter))[:most])
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
@@ -340,24 +343,12 @@ def learn_tokenizer(texts: Iterable[Any], *, vocab_size: int = 4000, max_length:
         limit_alphabet=len(letters),
         # The trainer numbers pieces as it meets them in a hash table, and breaks ties by these numbers: without a
         # number beforehand for the letters inside words, two runs learn two vocabularies.
-        special_tokens=[*SPECIAL_TOKENS, *(f"##{letter}" for letter in inner_letters)],
+        special_tokens=[*SPECIAL_TOKENS, *(f"##{letter}" for letter in letters if letter in inside)],
         show_progress=False,
     )
     pieces.train_from_iterator(corpus, trainer)
     vocabulary = dict(sorted(pieces.get_vocab().items(), key=lambda item: item[1]))
     return DistilBertTokenizer(vocab=vocabulary, model_max_length=max_length)
-
-
-def _alphabet(pieces: Tokenizer, corpus: Iterable[str], max_letters: int) -> tuple[list[str], list[str]]:
-    """The most frequent letters of the texts' words, and those of them that stand inside words, both in code order."""
-    letters: Counter[str] = Counter()
-    inner_letters: set[str] = set()
-    for text in corpus:
-        for word, _ in pieces.pre_tokenizer.pre_tokenize_str(pieces.normalizer.normalize_str(text)):
-            letters.update(word)
-            inner_letters.update(word[1:])
-    kept = sorted(sorted(letters, key=lambda letter: (-letters[letter], letter))[: min(1000, max_letters)])
-    return kept, [letter for letter in kept if letter in inner_letters]
 
 
 def learn_idf(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any) -> None:

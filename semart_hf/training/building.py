@@ -90,7 +90,7 @@ def build_trainer(
             raise ValueError("contrastive_start is 'correlations' with a weight of 0. Leave contrastive_start out.")
         say(correlate_projections(model, processor, splits["train"], training.device))
     model.config.training_data = describe_training_data(data.data)
-    train_paintings, remark = with_prepared_pictures(splits, data, processor.image_processor, seed=training.seed)
+    train_paintings, remark = with_prepared_pictures(splits, data, processor.image_processor)
     if remark:
         say(remark)
     trained, total = model.num_parameters(only_trainable=True), model.num_parameters()

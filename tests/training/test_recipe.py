@@ -89,6 +89,7 @@ def test_lists_and_tables_are_read_and_null_unsets_a_field_from_both_sides(tmp_p
         ({"data": "x", "crop_scale": [0, 0]}, [], r"crop_scale is \[0.0, 0.0\], but a number must be above 0"),
         ({"data": "x", "fusion_dim": 0}, [], "fusion_dim is 0, but a number must be 1 or more"),
         ({"data": "x", "max_train_rows": 0}, [], "max_train_rows is 0, but a number must be 1 or more"),
+        ({"data": "x", "vocab_size": 20}, [], "vocab_size is 20, but a number must be 100 or more"),
         ({"data": "x", "image_dropout": float("nan")}, [], "image_dropout is nan, but a number must be from 0 to 1"),
     ],
 )
