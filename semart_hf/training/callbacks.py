@@ -164,10 +164,9 @@ STEPS_BETWEEN_AGREEMENTS = 8
 class PreemptionCallback(TrainerCallback):
     """Ends training with a checkpoint at the next step after SIGTERM, in all processes at the same step."""
 
-    def __init__(self) -> None:
-        self.is_asked = False
-        self.is_agreed = False
-        self._previous: Any = None
+    is_asked = False
+    is_agreed = False
+    _previous: Any = None
 
     def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
         """Listen to the signal, where Python lets it: in the main thread."""
@@ -282,26 +281,16 @@ class TrainingProgress(ProgressCallback):
         if not state.is_world_process_zero or self.training_bar is None or logs is None:
             return
         if "loss" in logs:
-            self.training_bar.set_postfix_str(
-                f"loss {logs['loss']:.3f}, {logs.get('rows_per_second', 0.0):.0f} rows/s, "
-                f"{logs.get('data_wait', 0.0):.0%} waiting for data"
-            )
+            speed = f"{logs.get('rows_per_second', 0.0):.0f} rows/s, {logs.get('data_wait', 0.0):.0%} waiting for data"
+            self.training_bar.set_postfix_str(f"loss {logs['loss']:.3f}, {speed}")
             line = f"step {state.global_step}: loss {logs['loss']:.3f}; accuracy {self._accuracies(logs)}"
+            self.training_bar.write(line)
         elif "eval_loss" in logs:
             line = f"epoch {logs['epoch']:.4g}, validation: loss {logs['eval_loss']:.3f}"
             if "eval_mean_accuracy" in logs:  # not with prediction_loss_only
-                line += (
-                    f"; accuracy {self._accuracies(logs, 'eval_')}; mean accuracy {logs['eval_mean_accuracy']:.3f}, "
-                    f"mean macro-F1 {logs['eval_mean_macro_f1']:.3f}"
-                )
-        elif "train_runtime" in logs and state.global_step:
-            line = (
-                f"trained for {logs['train_runtime']:.0f} s: {logs['train_samples_per_second']:.1f} rows/s with "
-                f"validation, mean loss {logs['train_loss']:.3f}"
-            )
-        else:
-            return
-        self.training_bar.write(line)
+                means = f"{logs['eval_mean_accuracy']:.3f}, mean macro-F1 {logs['eval_mean_macro_f1']:.3f}"
+                line += f"; accuracy {self._accuracies(logs, 'eval_')}; mean accuracy {means}"
+            self.training_bar.write(line)
 
     def _accuracies(self, logs: Mapping[str, Any], prefix: str = "") -> str:
         names = {task: f"{prefix}{task}_accuracy" for task in self.tasks}

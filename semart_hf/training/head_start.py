@@ -1,6 +1,5 @@
 """Starts in closed form from the towers' features: regressions for heads or a probe, correlations for projections."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -55,22 +54,6 @@ class Features:
     has_image: Tensor
     has_text: Tensor
     labels: Tensor
-
-
-def regress_heads(
-    model: SemArtForArtClassification, collator: Callable[..., Any], train_dataset: Any, args: Any, loss: ArtLoss
-) -> float:
-    """`start_heads` on the training rows of a trainer, if its arguments or model ask for it; the seconds it took."""
-    if args.head_init == "random" and model.probe is None:
-        return 0.0
-    start, precision = time.perf_counter(), "bf16" if args.bf16 else "fp32"
-    rows = getattr(train_dataset, "paintings", train_dataset)
-    found = features_of(model, collator, rows, batch_size=args.per_device_eval_batch_size, precision=precision)
-    start_heads(model, found, loss)
-    if args.process_index == 0:
-        fitted = "The heads start as" if model.probe is None else "The probe is of"
-        print(f"{fitted} logistic regressions on the towers' features of {len(found.labels):,d} paintings")
-    return time.perf_counter() - start
 
 
 def start_heads(model: SemArtForArtClassification, features: Features, loss: ArtLoss) -> None:

@@ -19,7 +19,7 @@ from transformers.utils import PushInProgress
 from semart_hf.data.sampling import random_state_kept
 from semart_hf.files import full_disk_explained, locked, write_json
 from semart_hf.model.pipeline_semart import save_repository
-from semart_hf.publishing.pushing import start_push
+from semart_hf.publishing.pushing import list_files, start_push
 
 from . import run_folder
 from .arguments import SemArtTrainingArguments
@@ -237,8 +237,7 @@ class ResumableTrainer(Trainer):
     def push_folder(self, folder: Path, commit_message: str = "End of training") -> CommitInfo:
         """The commit of every file of a folder with a model; for the first process alone."""
         self._finish_current_push()
-        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        return self._start_push(folder, commit_message, names=names).result()
+        return self._start_push(folder, commit_message, names=list_files(folder)).result()
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:

@@ -27,7 +27,7 @@ from semart_hf.model.techniques_semart import Technique, prepare_inputs, select_
 
 from .arguments import SemArtTrainingArguments
 from .callbacks import DivergenceWatch, LogWindow, TrainingProgress
-from .head_start import regress_heads
+from .head_start import features_of, start_heads
 from .losses import ArtLoss, add_l2_penalty, contrastive_sum, parameter_groups
 from .resumable_trainer import ResumableTrainer
 from .techniques import TRAINING_TECHNIQUES, compile_towers, keep_freed_memory
@@ -158,15 +158,25 @@ class SemArtTrainer(ResumableTrainer):
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         if self.model is not self._begun_with and not self.is_fsdp_enabled:  # model_init made another
             self._begin_with(self.model)
-        if self.resumed_from is None:
-            rows = self.train_dataset
-            self.head_start_seconds = regress_heads(self.model, self.data_collator, rows, self.args, self.loss)
+        if self.resumed_from is None and (self.args.head_init != "random" or self.model.probe is not None):
+            self._regress()
         is_kept = self.args.keep_freed_memory and self.args.device.type == "cpu" and keep_freed_memory()
         try:
             return super()._inner_training_loop(*args, **kwargs)
         finally:
             if is_kept:
                 keep_freed_memory(False)
+
+    def _regress(self) -> None:
+        """Let the heads start as regressions, or a probe be of some; each process reads all rows."""
+        start, rows = time.perf_counter(), getattr(self.train_dataset, "paintings", self.train_dataset)
+        size, precision = self.args.per_device_eval_batch_size, "bf16" if self.args.bf16 else "fp32"
+        found = features_of(self.model, self.data_collator, rows, batch_size=size, precision=precision)
+        start_heads(self.model, found, self.loss)
+        if self.is_world_process_zero():
+            fitted = "The heads start as" if self.model.probe is None else "The probe is of"
+            print(f"{fitted} logistic regressions on the towers' features of {len(found.labels):,d} paintings")
+        self.head_start_seconds = time.perf_counter() - start
 
     # ---- What learns, and how fast
 
