@@ -17,8 +17,8 @@ from semart_hf.model.modeling_semart import SemArtForArtClassification
 
 from . import result_tables
 from .page import render_page
-from .result_tables import MINIATURE_NOTICE, VIEWS
-from .table import NOT_MEASURED, Table, first_of, percent
+from .result_tables import MINIATURE_NOTICE
+from .table import NOT_MEASURED, Table, first_of
 
 _METRICS = {
     "accuracy": "Accuracy",
@@ -58,9 +58,9 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
     scored = [(data_name if name == trained_on else name, one) for name, one in zip(names, results, strict=True)]
     labels = [[task["name"], str(len(task["labels"])), first_of(task["labels"])] for task in config.tasks or []]
     imbalance, worst_classes = _label_words(first)
-    recipe, alone = without_folders(dict(facts.recipe)), first.get("modalities", {})
+    recipe = without_folders(dict(facts.recipe))
     data = without_folders(str(facts.recipe.get("data") or first.get("data") or "DATA"))
-    masked = " --mask_label_words" * any("masked" in view for view in alone)
+    masked = " --mask_label_words" * any("masked" in view for view in first.get("modalities", {}))
     context = {
         "card_data": _metadata(model, facts, data_name, scored).to_yaml(),
         "facts": facts,
@@ -73,9 +73,6 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
         "label_table": Table(["task", "labels", "in the order of the logits"], labels, num_text_columns=3),
         "imbalance": imbalance,
         "worst_classes": worst_classes,
-        "giveaway": ", ".join(
-            f"{words} {percent(alone.get(name, {}).get('mean_accuracy'))}" for name, words in VIEWS.items()
-        ),
         "data_name": data_name,
         "is_miniature": is_miniature,
         "recipe": recipe,
