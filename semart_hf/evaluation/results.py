@@ -17,9 +17,9 @@ import torch
 from datasets import Dataset
 
 import semart_hf
-from semart_hf.catalogue.catalogue import MINIATURE_FILE
+from semart_hf.catalogue.catalogue import MINIATURE_FILE, read_rows
 from semart_hf.data.collator import MODALITIES
-from semart_hf.data.loading import load_paintings
+from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.rows import labels_of
 from semart_hf.data.streaming import column_of, undecoded
 from semart_hf.files import locked, output_folder, read_json, write_json
@@ -289,7 +289,8 @@ def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset)
 
 def values_of_train(data: str | Path, column: str) -> set[str]:
     """What the column has in the train split, case and spaces aside."""
-    rows = load_paintings(data, only=["train"]).get("train")
+    splits: Any = read_rows(data).splits if is_release(data) else load_paintings(data)  # also without labels to learn
+    rows = splits.get("train")
     found = set() if rows is None or column not in rows.column_names else set(map(_normal, column_of(rows, column)))
     if not found - {""}:
         raise ValueError(
