@@ -1,6 +1,7 @@
 """The files of any catalogue as rows: CSV, TSV, JSON lines, Parquet, workbook, ImageFolder, Hub data set."""
 
 import ast
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -187,7 +188,7 @@ def named_label(cell: Any, feature: Any) -> Any:
     """The cell of a `ClassLabel`, or of a list of them, by name; `None` for -1, as `datasets` writes no label."""
     item = getattr(feature, "feature", None)
     if isinstance(item, datasets.ClassLabel):
-        return None if cell is None else [item.names[number] for number in cell]
+        return None if cell is None else [item.names[number] for number in cell if number is not None and number >= 0]
     if isinstance(feature, datasets.ClassLabel):
         return None if cell is None or cell < 0 else feature.names[cell]
     return cell
@@ -224,10 +225,12 @@ def _json_records(path: Path, encoding: str, problems: list[Problem]) -> Iterato
 
 
 def _write_picture(picture: Any, path: Path) -> str | None:
-    """Name of the file that holds an embedded picture, which is `path`; `None` where there is no picture."""
+    """Name of the file that holds an embedded picture, `path` and a digest of it; `None` where there is no picture."""
     content = picture.get("bytes") if isinstance(picture, Mapping) else picture
     if not content:
         return None
+    # Else another file of the same name, or what this one held before, would give the row its picture.
+    path = path.with_name(f"{path.name}-{hashlib.blake2b(content, digest_size=8).hexdigest()}")
     if not path.is_file():  # an interrupted reading goes on where it stopped
         with atomic_file(path) as unfinished:
             unfinished.write_bytes(content)
