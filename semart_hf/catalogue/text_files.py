@@ -12,8 +12,10 @@ from typing import NamedTuple
 from .schema import Problem
 from .text import word_table
 
-#: Encodings by the mark that a file begins with; `utf-16` alone would be written in this machine's order.
-BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+#: Encodings by the mark that a file begins with; `utf-16` alone would be written in this machine's order. UTF-32's
+#: little-endian mark begins with that of UTF-16.
+BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be"}
+BYTE_ORDER_MARKS |= {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _NO_TEXTS = {
     b"PK\x03\x04": "an Excel workbook or another zip archive",
     b"PAR1": "a Parquet file",

@@ -66,6 +66,8 @@ def test_improbable_text_is_a_finding_and_a_named_encoding_is_obeyed(tmp_path, e
         ("\ufeffПортрет, 1650\n".encode("utf-16-be"), "utf-16-be"),
         ("Портрет, 1650\n".encode("utf-16-le"), "utf-16-le"),
         ("Krajina s řekou\n".encode("utf-16-be"), "utf-16-be"),
+        ("\ufeffa\n".encode("utf-32-le"), "utf-32-le"),
+        ("\ufeffa\n".encode("utf-32-be"), "utf-32-be"),
         (b"a,b\0,c\n" * 9, "cp1252"),
     ],
 )
