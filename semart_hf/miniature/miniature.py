@@ -97,7 +97,7 @@ def paint_miniature(
             raise ValueError(f"Got {name}={value}, but it is {least} or more. Pass another {name}.")
     settings = {"version": _PROGRAM_VERSION, "seed": seed, **sizes, "long_tail": long_tail}
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        _check_finished(folder, settings)
+        _check_finished(folder, settings, sum(sizes.values()))
         return folder
     world = with_long_tail(art_history()) if long_tail else art_history()
     splits = [sample_paintings(world, seed, split, count) for split, count in enumerate(sizes.values())]
@@ -123,7 +123,7 @@ def paint_miniature(
     return folder
 
 
-def _check_finished(folder: Path, settings: Mapping[str, object]) -> None:
+def _check_finished(folder: Path, settings: Mapping[str, object], num_pictures: int) -> None:
     try:
         found = json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))["settings"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -133,6 +133,8 @@ def _check_finished(folder: Path, settings: Mapping[str, object]) -> None:
             f"Got {folder}, which holds {found}. Allowed is a new or empty folder, or a miniature of the settings "
             f"{settings}. Choose another folder, or remove this one."
         )
+    if len(list((folder / "Images").glob("*.jpg"))) != num_pictures:
+        raise ValueError(f"Got {folder}, a miniature without all its pictures. Remove the folder and paint it again.")
 
 
 def _rows(images: Path, splits: Sequence[Sequence[Painting]], workers: int) -> Iterator[dict[str, str]]:

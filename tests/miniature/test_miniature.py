@@ -243,7 +243,7 @@ def test_every_cue_value_can_be_painted_and_described(history):
         assert {medium_of(technique) for technique in techniques} == {medium}, techniques
 
 
-def test_an_interrupted_painting_leaves_nothing(tmp_path, monkeypatch):
+def test_an_interrupted_painting_leaves_nothing_and_a_folder_that_lost_files_is_refused(tmp_path, monkeypatch):
     def interrupt(cues, rng):
         raise KeyboardInterrupt
 
@@ -251,6 +251,11 @@ def test_an_interrupted_painting_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         paint_miniature(tmp_path / "release", num_train=2, num_val=1, num_test=1)
     assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    paint_miniature(tmp_path, num_train=1, num_val=1, num_test=1)
+    next((tmp_path / "Images").iterdir()).unlink()
+    with pytest.raises(ValueError, match=r"without all its pictures\. Remove the folder"):
+        paint_miniature(tmp_path, num_train=1, num_val=1, num_test=1)
 
 
 @pytest.mark.parametrize(
