@@ -17,7 +17,7 @@ UNUSED = ("tasks", "text_columns", "follow_links", "max_train_rows", "streaming"
 VALIDATION_END = 0.3
 
 
-def check_start(init_from: str | None, file: str | None, promotes: bool) -> None:
+def check_start(init_from: str | None, file: str | None, output_dir: Path, promotes: bool) -> None:
     """Refuse what cannot end well before anything is trained."""
     if file is None:
         raise ValueError("Got --promote without --decisions. Give the decisions whose model may replace its start.")
@@ -27,6 +27,8 @@ def check_start(init_from: str | None, file: str | None, promotes: bool) -> None
         raise ValueError(f"Got the decisions {file}, which are not there. Give CATALOGUE.decisions.sqlite3.")
     if promotes and not Path(init_from).is_dir():
         raise ValueError(f"Got --promote with --init_from {init_from}, which is no folder. Give a folder.")
+    if Path(init_from).resolve() == output_dir.resolve():  # which would be replaced before it is compared
+        raise ValueError(f"Got {init_from} as --init_from and as --output_dir. Two folders are needed.")
 
 
 def digest_of_decisions(file: str) -> str:

@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
     add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
     add("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="auto: bf16 where the hardware has it")
     options = parser.parse_args(arguments)
+    if options.compare and options.compare.resolve() == options.output_dir.resolve():
+        raise ValueError(f"Got {options.compare} as --compare and as --output_dir. Two folders are needed.")
 
     from semart_hf.evaluation.calibration import check_can_store, store_calibration
     from semart_hf.evaluation.results import evaluation_folder

@@ -60,7 +60,7 @@ def main(words: list[str] | None = None) -> None:
     model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), recipe)
     output_dir, resume = Path(training.output_dir), training.resume_from_checkpoint
     if decisions or promotes:
-        check_start(model.init_from, decisions, promotes)
+        check_start(model.init_from, decisions, output_dir, promotes)
         recipe |= {"decisions": str(decisions), "decisions_digest": digest_of_decisions(decisions)}
     end_with_parent()
     register()

@@ -162,9 +162,12 @@ def test_a_start_with_nothing_to_compare_is_refused(reviewed, model, tmp_path):
         (["--decisions", "x.sqlite3", "--init_from", "null"], "without --init_from"),
         (["--decisions", "x.sqlite3", "--init_from", "m"], "which are not there"),
         (["--decisions", "--init_from", "m"], "decisions True, which are not there"),
+        (["--decisions", "FILE", "--init_from", "OUT"], "as --init_from and as --output_dir"),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused_at_once(tmp_path, words, message):
+    folders = {"OUT": str(tmp_path / "o"), "FILE": __file__}
+    words = [folders.get(word, word) for word in ["--output_dir", "OUT", *words]]
     with pytest.raises(SystemExit, match=message):
-        load_command("train").main(["finetune", "--data", "x", "--output_dir", str(tmp_path / "o"), *words])
+        load_command("train").main(["finetune", "--data", "x", *words])
     assert not (tmp_path / "o").exists()

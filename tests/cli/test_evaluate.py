@@ -108,6 +108,7 @@ def test_two_models_are_compared_in_words(model, release, evaluated, tmp_path, c
         (["--split", "train"], r"the split 'train'.*\['validation', 'test'\].*--split"),
         (["--split", "validation", "--compare", "EVALUATED"], "other paintings"),
         (["--compare", "nowhere"], r"nowhere.predictions\.parquet, which is no predictions\.parquet"),
+        (["--compare", "OUT"], "as --compare and as --output_dir"),
         (["--output_dir", "MODEL"], "Only an earlier evaluation is replaced"),
         (["--map_labels", "MAP", "--compare", "EVALUATED"], "true school differs in 4 of 12"),
         (["--model", "FEWER", "--compare", "EVALUATED"], r"the tasks \['type'\] and \['type', 'school'"),
