@@ -226,9 +226,15 @@ def _json_records(path: Path, encoding: str, problems: list[Problem]) -> Iterato
 
 def _write_picture(picture: Any, path: Path) -> str | None:
     """Name of the file that holds an embedded picture, `path` and a digest of it; `None` where there is no picture."""
-    content = picture.get("bytes") if isinstance(picture, Mapping) else picture
+    content = picture
+    if isinstance(picture, Mapping):  # as `datasets` has it, which names the files of an image folder
+        named = Path(picture.get("path") or "")
+        content = picture.get("bytes") or (named.read_bytes() if named.is_file() else None)
     if not content:
         return None
+    if not isinstance(content, bytes):
+        found = f"{content!r} where the mapping's image names a column of embedded pictures"
+        raise ValueError(f"Got {found}. Say image_file in its place, if that is the name of a file.")
     # Else another file of the same name, or what this one held before, would give the row its picture.
     path = path.with_name(f"{path.name}-{hashlib.blake2b(content, digest_size=8).hexdigest()}")
     if not path.is_file():  # an interrupted reading goes on where it stopped

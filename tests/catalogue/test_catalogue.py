@@ -210,6 +210,20 @@ def test_an_embedded_picture_is_that_of_its_own_row_and_of_today(tmp_path):
         assert shown == {split: ImageColor.getrgb(colour) for split, colour in colours.items()}
 
 
+def test_pictures_that_a_data_set_names_are_read_and_names_are_no_pictures(tmp_path):
+    for kind in ("genre", "study"):
+        (tmp_path / "hub" / "train" / kind).mkdir(parents=True)
+        (tmp_path / "hub" / "train" / kind / f"{kind}.png").write_bytes(encoded(Image.new("RGB", (4, 3)), "PNG"))
+    columns = {"image": "image", "type": "label"}
+    splits = typed_splits(
+        read_catalogue(tmp_path / "hub", parse_mapping({"format": "hub", "columns": columns})), min_label_count=1
+    )
+    assert [row["image"].size for row in splits["train"]] == [(4, 3)] * 2
+    (tmp_path / "rows.csv").write_text("image,label\na.jpg,genre\n")
+    with pytest.raises(ValueError, match=r"Got 'a\.jpg' where the mapping's image names .* Say image_file"):
+        read_catalogue(tmp_path / "rows.csv", parse_mapping({"columns": columns}))
+
+
 def test_an_image_folder_by_splits(tmp_path):
     for split, kind in (("train", "genre"), ("val", "study")):
         (tmp_path / split).mkdir()
