@@ -19,6 +19,7 @@ from semart_hf.collection.suggestions import digest_of_weights
 from semart_hf.documents.page import data_uri, notice, render_page, to_jpeg
 from semart_hf.files import write_text
 
+from .filters import parse_filter
 from .vector_index import Hit, SearchIndex, Vector, check_weights, query_vector
 
 WALL_SIZE = 24
@@ -148,6 +149,8 @@ class SearchPage:
         try:
             by_labels = label_filter(self.index, dict(zip(self.index.tasks, chosen, strict=True)))
             filters = [part for part in (where or "", by_labels) if part.strip()]
+            for part in filters:  # each is whole by itself
+                parse_filter(part, self.index.fields)
             vector, notices = self._vector(text, picture, row)
             condition = " and ".join(f"({part})" for part in filters) or None
             hits = self.index.search(vector, top_k=WALL_SIZE, where=condition, like=row)

@@ -142,3 +142,10 @@ def test_programs_are_refused_in_words(model, museum, query, message):
     classify = pipeline("art-classification", model=str(model), device="cpu", precision="fp32")
     with pytest.raises((ValueError, TypeError), match=message):
         SearchPage(museum / "index", classify, str(model)).search_json(query)
+
+
+def test_a_filter_stays_within_its_parentheses(model, museum):
+    page = SearchPage(museum / "index", pipeline("art-classification", model=str(model), device="cpu"), str(model))
+    chosen = [["canvas"] if task == "medium" else [] for task in page.index.tasks]
+    message, *_ = page.search("view", None, "type = 'a') or (type = 'b'", None, *chosen)
+    assert "at character 11 of the filter" in message
