@@ -55,6 +55,8 @@ def _trained_with(config: Any) -> dict[str, Any]:
 @torch.no_grad()
 def reorder_heads(model: Any, tasks: list[dict[str, Any]]) -> None:
     """Give a model other tasks: rows of heads and lexicon follow their labels, new ones are as in a new model."""
+    if kinds := {type(head).__name__ for head in model.heads.values() if type(head) is not nn.Linear}:
+        raise ValueError(f"Got other tasks for heads of the types {kinds}, whose rows stay. Load it with its own.")
     old, labels = _by_label(model.state_dict(), model.config.tasks), _labels(tasks)
     tensors = {}
     for name, axis in _LABEL_AXES.items():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import cached_file, logging
+from transformers.utils import cached_file
 
 from .configuration_semart import SemArtConfig
 from .linear_semart import Lexicon, Probe
@@ -29,9 +29,8 @@ from .towers_semart import (
     resolve_text_config,
     resolve_vision_config,
     run_layers,
+    set_vision_checkpointing,
 )
-
-logger = logging.get_logger(__name__)
 
 
 class SemArtForArtClassification(PreTrainedModel):
@@ -237,7 +236,7 @@ class SemArtForArtClassification(PreTrainedModel):
             return_dict: `False` returns a tuple; `None` is the configuration's choice.
 
         Raises:
-            ValueError: If the batch has neither pictures nor texts, or shapes disagree.
+            ValueError: If the batch has neither pictures nor texts, lacks tokens, or shapes disagree.
         """
         inputs = {"pixel_values": pixel_values, "input_ids": input_ids, "text_hidden": text_hidden, "labels": labels}
         batch = check_inputs({name: value for name, value in inputs.items() if value is not None}, self.config)
@@ -361,6 +360,10 @@ class SemArtForArtClassification(PreTrainedModel):
         """The text tower's word embeddings, for what wraps a model in shards."""
         return self.text_tower.get_input_embeddings()
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace them, as `resize_token_embeddings` does."""
+        self.text_tower.set_input_embeddings(value)
+
     # Distributed processes wait for the gradient of every parameter: what a batch does not use gives zeros. Where the
     # parameters are sharded, all processes must even run the same modules to put the shards together.
 
@@ -390,11 +393,7 @@ class SemArtForArtClassification(PreTrainedModel):
         if enable and getattr(function, "keywords", {}).get("use_reentrant"):
             raise ValueError("Got use_reentrant=True, with which nothing behind frozen parts learns. Leave it out.")
         super()._set_gradient_checkpointing(enable=enable, **kwargs)
-        # A batch that is computed again would count twice in BatchNorm's statistics.
-        has_statistics = any(hasattr(module, "running_mean") for module in self.vision_tower.modules())
-        if enable and has_statistics:
-            logger.warning("Gradient checkpointing leaves out the vision tower, which has BatchNorm layers.")
-        self.vision_tower.timm_model.set_grad_checkpointing(enable and not has_statistics)
+        set_vision_checkpointing(self.vision_tower.timm_model, enable)
 
 
 SemArtForArtClassification.register_for_auto_class("AutoModel")

@@ -41,9 +41,11 @@ class SemArtOutput(ModelOutput):
 
 
 def check_inputs(inputs: dict[str, Tensor], config: Any) -> int:
-    """Number of rows of a batch; a `ValueError` where it has none, or shapes that disagree."""
+    """Number of rows of a batch; a `ValueError` where it has none, lacks tokens, or shapes that disagree."""
     if not set(inputs) - {"labels"}:
         raise ValueError("The batch has neither pixel_values nor input_ids. Give pictures, texts or both.")
+    if "text_hidden" in inputs and "input_ids" not in inputs and config.reads_tokens:
+        raise ValueError("Got text_hidden alone, but this model's lexicon reads the tokens. Give input_ids too.")
     sizes = {name: tensor.shape[0] for name, tensor in inputs.items()}
     rows, *others = sizes.values()
     if any(size != rows for size in others):

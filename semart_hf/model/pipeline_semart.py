@@ -147,7 +147,7 @@ class ArtClassificationPipeline(Pipeline):
         parts = {}
         for place, (row, painting) in enumerate(numbered):
             try:
-                parts[place] = self.preprocess(painting)
+                parts[place] = self._picture_and_text(painting)
             except Exception as error:  # whatever object was given
                 message = str(error) if row is None else f"Painting {row}: {error}"
                 if raises:
@@ -155,8 +155,7 @@ class ArtClassificationPipeline(Pipeline):
                     raise next((kind for kind in kinds if isinstance(error, kind)), ValueError)(message) from error
                 found[place] = {"error": message}
         if parts:
-            pictures, texts = zip(*parts.values(), strict=True)
-            outputs = self.forward(dict(self.processor(images=list(pictures), text=list(texts))))
+            outputs = self.forward(self._inputs(*parts.values()))
             for at, place in enumerate(parts):
                 found[place] = respond({name: values[at : at + 1] for name, values in outputs.items()})
         return [found[place] for place in range(len(numbered))]
@@ -188,8 +187,15 @@ class ArtClassificationPipeline(Pipeline):
             options["tasks"] = [name for name in names if name in tasks]
         return {}, {}, options
 
-    def preprocess(self, painting: Any) -> tuple[Image.Image | None, str | None]:
-        """A painting's picture in RGB, and its text."""
+    def preprocess(self, painting: Any) -> dict[str, Tensor]:
+        """The model's inputs for one painting, which `forward` takes."""
+        return self._inputs(self._picture_and_text(painting))
+
+    def _inputs(self, *parts: tuple[Image.Image | None, str | None]) -> dict[str, Tensor]:
+        pictures, texts = zip(*parts, strict=True)
+        return dict(self.processor(images=list(pictures), text=list(texts)))
+
+    def _picture_and_text(self, painting: Any) -> tuple[Image.Image | None, str | None]:
         image, text = picture_and_text(painting, self.model.config.task_names)
         least_side = self.processor.image_processor.least_side
         return None if image is None else load_picture(image, least_side=least_side), text

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, DistilBertConfig, PreTrainedConfig, TimmWrapperConfig
 from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 
 from .configuration_semart import TEXT_FAMILIES, check_text_config
 
+logger = logging.get_logger(__name__)
 # What of a tower's `pretrained_cfg` its transform depends on, and whose weights it had.
 _KEPT_OF_CFG = (
     "architecture", "crop_mode", "crop_pct", "fixed_input_size", "input_size",
@@ -162,6 +163,14 @@ def resolve_text_config(text: str | os.PathLike[str] | PreTrainedConfig) -> PreT
     config = copy.deepcopy(config)
     config.dtype = None  # a source that was saved in half precision is trained in full
     return config
+
+
+def set_vision_checkpointing(timm_model: Any, enable: bool) -> None:
+    """Whether a timm model computes activations again; never with BatchNorm, which would count a batch twice."""
+    has_statistics = any(hasattr(module, "running_mean") for module in timm_model.modules())
+    if enable and has_statistics:
+        logger.warning("Gradient checkpointing leaves out the vision tower, which has BatchNorm layers.")
+    timm_model.set_grad_checkpointing(enable and not has_statistics)
 
 
 def fill_tower(tower: Any, source: Any) -> None:

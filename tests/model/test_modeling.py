@@ -171,6 +171,13 @@ def test_dropout_of_frozen_parts_is_off_in_training():
     assert torch.equal(timm_model.pos_drop(pixel_values), pixel_values)
 
 
+def test_word_embeddings_can_be_resized():
+    model = build()
+    model.resize_token_embeddings(150, mean_resizing=False)
+    assert model.config.text_config.vocab_size == 150
+    assert model(input_ids=torch.tensor([[149]])).logits["type"].shape == (1, 3)
+
+
 @pytest.mark.parametrize("vision", TOWERS)
 def test_gradient_checkpointing_gives_the_same_gradients(vision):
     model = build(vision, text=small_text(dropout=0.0, attention_dropout=0.0), frozen_vision_stages=1).train()
@@ -204,6 +211,8 @@ def test_bad_inputs_are_named():
     ):
         with pytest.raises(ValueError, match=message):
             model(**given)
+    with pytest.raises(ValueError, match=r"Got text_hidden alone, .* Give input_ids too"):
+        build(text_lexicon=True)(text_hidden=torch.zeros(4, 9, 32))
     with pytest.raises(ValueError, match="Got no task"):
         build(tasks=[])
 

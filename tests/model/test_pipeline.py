@@ -21,6 +21,7 @@ def test_ranks_the_probabilities_that_the_model_gives_divided_by_its_temperature
     inputs = pipe.processor(images=row["image"], text=row["text"])
     logits = pipe.model(**inputs).logits
     assert list(answer) == ["type", "school"]
+    assert pipe.postprocess(pipe.forward(pipe.preprocess(row)), top_k=None) == answer
     for task, labels in LABELS.items():
         expected = dict(zip(labels, torch.softmax(logits[task][0], -1).tolist(), strict=True))
         assert scores(answer)[task] == pytest.approx(expected, abs=ROUNDING)
