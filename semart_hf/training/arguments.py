@@ -93,6 +93,7 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
     remove_unused_columns: bool = described(False, "Must stay false.")
 
     def __post_init__(self) -> None:
+        self.output_dir = self.output_dir or "outputs/model"
         _check_fields(self)
         loss_parts(self.loss)
         if not torch.accelerator.is_available():

@@ -298,7 +298,7 @@ class SemArtTrainer(ResumableTrainer):
                 )
             own = rows.divided(batch_size=size, process_index=args.process_index, num_processes=args.world_size)
             return own, {"batch_size": size, "drop_last": args.dataloader_drop_last}
-        if rows is None:
+        if not isinstance(rows, TrainingPaintings):  # none, or some that were put in its place
             raise ValueError("Training needs rows to learn from, got none. Give SemArtTrainer a train_dataset.")
         seed = args.seed if args.data_seed is None else args.data_seed
         order = SeededSampler(len(rows), seed, is_shuffled=strategy == "random")

@@ -62,6 +62,7 @@ def test_lists_and_tables_are_read_and_null_unsets_a_field_from_both_sides(tmp_p
     model, data, training = parse_recipe(kinds, effective_recipe(recipe, overrides))
     assert (data.crop_scale, data.tasks, data.text_columns) == ([0.5, 1.0], ["type"], ["TITLE", "AUTHOR"])
     assert (model.text_args, training.lr_scheduler_kwargs) == ({"dim": 32, "n_layers": 2}, {"min_lr_rate": 0.1})
+    assert parse_recipe(kinds[2:], {"output_dir": None})[0].output_dir == "outputs/model"
     recipe = read_recipe(write(tmp_path, "text: null\ntrainable_text_layers: 2\n"))
     (model,) = parse_recipe((ModelArguments,), effective_recipe(recipe, ["--trainable_text_layers", "null"]))
     assert model.text is None
