@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Predictions:
     tasks: Sequence[Mapping[str, Any]]
     unreadable: Mapping[str, str] = field(default_factory=dict)  # by row id why a picture could not be read
     vectors: npt.NDArray[np.float32] | None = None  # of picture and text (2, rows, dim)
+    alone: Mapping[str, "Predictions"] = field(default_factory=dict)  # by `image` and `text`, if asked
 
     def probabilities(self, temperatures: dict[str, float] | None = None) -> dict[str, npt.NDArray[np.float64]]:
         """Task to probabilities (rows, labels), by the model's `config.temperatures`."""
@@ -75,12 +76,14 @@ def predict_batches(
     num_workers: int = 0,
     show_progress: bool = False,
     precision: str = "auto",
+    each_alone: bool = False,
 ) -> Iterator[Predictions]:
     """The dataset's predictions, in its order, one batch at a time; only the batch's pictures are in memory.
 
     The dataset has `image`, `text` and a column for each of the model's tasks; the model sees what `modality`, one of
     `MODALITIES`, lets it, and stays on the device that it is moved to, by default the first GPU where there is one.
-    `precision` is `fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies in it.
+    `precision` is `fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies in it. `each_alone` also gives
+    what pictures and texts say alone, for which the towers run no second time.
     """
     if len(dataset) == 0:
         raise ValueError("Got a dataset without rows. One painting is needed. Check the split and its filters.")
@@ -95,22 +98,31 @@ def predict_batches(
     for batch in tqdm(loader, desc=modality, unit="batch", disable=not show_progress):
         references = batch.pop("labels").numpy()
         row_ids = list(islice(names, len(references)))
-        unreadable = {row_ids[place]: error for place, error in batch.pop("unreadable", ())}
+        places = dict(batch.pop("unreadable", ()))
+        unreadable = {row_ids[place]: error for place, error in places.items()}
         with torch.inference_mode():
             inputs = {name: value.to(device) for name, value in batch.items()}
-            output, vectors = run_model(model, inputs, precision=precision), None
+            output, vectors = run_model(model, {**inputs, "each_alone": each_alone}, precision=precision), None
             if model.config.contrastive:
                 sides = F.normalize(torch.stack((output.image_features, output.text_features)).float(), dim=-1)
                 vectors = (sides * whole_rows(inputs, len(row_ids)).to(device).unsqueeze(1)).cpu().numpy()
-        arrays = {task: values.float().cpu().numpy() for task, values in output.logits.items()}
-        is_finite = np.all([np.isfinite(values).all(axis=1) for values in arrays.values()], axis=0)
-        if not is_finite.all():
-            raise ValueError(
-                f"Got logits that are NaN or infinite for {', '.join(np.array(row_ids)[~is_finite][:5])}. Finite "
-                "numbers are needed. Look for NaN in the weights (a diverged training), and try these paintings alone "
-                "with semart-hf predict."
-            )
-        yield Predictions(row_ids, arrays, references, model.config.tasks, unreadable, vectors)
+        found = {}
+        for name, logits in {modality: output.logits, **(output.alone_logits or {})}.items():
+            arrays = {task: values.float().cpu().numpy() for task, values in logits.items()}
+            is_finite = np.all([np.isfinite(values).all(axis=1) for values in arrays.values()], axis=0)
+            if not is_finite.all():
+                raise ValueError(
+                    f"Got logits that are NaN or infinite for {', '.join(np.array(row_ids)[~is_finite][:5])}. Finite "
+                    "numbers are needed. Look for NaN in the weights (a diverged training), and try these paintings "
+                    "alone with semart-hf predict."
+                )
+            found[name] = Predictions(row_ids, arrays, references, model.config.tasks, unreadable)
+        if each_alone:
+            shown = references.copy()
+            shown[[*places]] = UNKNOWN_LABEL
+            found["image"] = replace(found["image"], references=shown)
+            found["text"] = replace(found["text"], unreadable={})
+        yield replace(found.pop(modality), vectors=vectors, alone=found)
 
 
 def predict_dataset(

@@ -155,17 +155,18 @@ def collect_outcomes(
     `on_batch` is called with each batch that saw picture and text; options are those of `predict_batches`.
     """
     present = present_modalities(dataset)
-    views = {modality: (dataset, modality) for modality in (MODALITIES if len(present) == 2 else [BOTH])}
+    alone = {modality: modality for modality in present} if len(present) == 2 else {}
+    views = {BOTH: (dataset, alone)}  # with the names of what each modality alone gives
     if "text_masked" in dataset.column_names and "text" in present:
         masked = dataset.remove_columns("text").rename_column("text_masked", "text")
-        views |= {"image+masked text": (masked, BOTH)} if "image" in present else {}
-        views |= {"masked text": (masked, "text")}
-    collected = {}
-    for name, (view, modality) in views.items():
-        outcomes = collected[name] = Outcomes(model.config.tasks)
-        for batch in predict_batches(model, processor, view, modality=modality, **options):
-            outcomes.add(batch.probabilities(model.config.temperatures), batch.references, batch.row_ids)
-            outcomes.unreadable |= batch.unreadable
+        views |= {"image+masked text": (masked, {"text": "masked text"})} if alone else {"masked text": (masked, {})}
+    collected: dict[str, Outcomes] = {}
+    for name, (view, alone) in views.items():
+        for batch in predict_batches(model, processor, view, each_alone=bool(alone), **options):
+            for key, part in {name: batch, **{alone[one]: batch.alone[one] for one in alone}}.items():
+                outcomes = collected.setdefault(key, Outcomes(model.config.tasks))
+                outcomes.add(part.probabilities(model.config.temperatures), part.references, part.row_ids)
+                outcomes.unreadable |= part.unreadable
             if on_batch is not None and name == BOTH:
                 on_batch(batch)
     for modality in present:

@@ -79,7 +79,7 @@ def lexicons(model: nn.Module) -> list[Lexicon]:
 
 
 class Probe(nn.Module):
-    """Logits `(batch, num_labels)` of all tasks, linear in features that training does not change.
+    """Logits of all tasks, linear in features that training does not change.
 
     It reads the stages of a vision tower of its own, the model's as it was before training, what the frozen text tower
     pools, and the text's tokens. A vector stands in for what a painting lacks.
@@ -104,8 +104,11 @@ class Probe(nn.Module):
         pooled_texts: Tensor | None,
         has_text: Tensor | None,
         tokens: tuple[Tensor | None, Tensor | None],
-    ) -> Tensor:
-        """The logits; `pooled_texts` are of the rows that have a text, `tokens` are `input_ids` and their mask."""
+    ) -> tuple[Tensor, Tensor]:
+        """What picture and text add to the logits `(batch or 1, num_labels)`.
+
+        `pooled_texts` are of the rows that have a text, `tokens` are `input_ids` and their mask.
+        """
         image, text = self.absent_image.unsqueeze(0), self.absent_text.unsqueeze(0)
         if pixel_values is not None and (has_image is None or has_image.any()):
             present = pixel_values if has_image is None else pixel_values[has_image]
@@ -117,4 +120,4 @@ class Probe(nn.Module):
             with without_autocast(pooled_texts.device):
                 features = self.text_projection(pooled_texts.to(self.absent_text.dtype))
             text = fill_absent(features, has_text, self.absent_text) + self.lexicon(*tokens, has_text)
-        return image + text
+        return image, text

@@ -178,9 +178,7 @@ class SemArtForArtClassification(PreTrainedModel):
         if kind != cls.config_class.model_type:
             raise ValueError(f"Got {model}, of the model type {kind!r}. A start is a SemArt model. Give one.")
         try:
-            started: SemArtForArtClassification = cls.from_pretrained(
-                model, tasks=tasks, dtype=torch.float32, **forgotten, **options
-            )
+            started = cls.from_pretrained(model, tasks=tasks, dtype=torch.float32, **forgotten, **options)
             saved = cls.config_class.from_pretrained(model, **hub_options)
             verify_start(started, cached_file(model, "model.safetensors", **hub_options), saved.tasks)
         except SafetensorError as error:
@@ -196,8 +194,8 @@ class SemArtForArtClassification(PreTrainedModel):
         frozen = frozen_parameters(self)
         self._frozen_modules = frozen_modules(self, frozen)
         can_learn = not getattr(self, "is_quantized", False)
-        for parameter in self.parameters():
-            parameter.requires_grad_(can_learn and parameter.is_floating_point() and id(parameter) not in frozen)
+        for one in self.parameters():
+            one.requires_grad_(can_learn and one.is_floating_point() and id(one) not in frozen)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "SemArtForArtClassification":
@@ -255,11 +253,14 @@ class SemArtForArtClassification(PreTrainedModel):
             if each_alone:
                 by_text = by_text + added
         if self.probe is not None and not self.training:
-            probed = self.probe(pixel_values, has_image, pooled_texts, has_text, tokens)
+            of_image, of_text = self.probe(pixel_values, has_image, pooled_texts, has_text, tokens)
             share: Any = self.config.probe_share if pixel_values is not None else 1.0  # of a text it answers alone
             if has_image is not None:
-                share = torch.where(has_image.unsqueeze(1), share, 1.0).to(probed.dtype)
-            all_logits = share * probed + (1 - share) * all_logits
+                share = torch.where(has_image.unsqueeze(1), share, 1.0).to(of_image.dtype)
+            all_logits = share * (of_image + of_text) + (1 - share) * all_logits
+            if each_alone:
+                by_image = share * (of_image + self.probe.absent_text) + (1 - share) * by_image
+                by_text = (self.probe.absent_image + of_text).expand_as(by_text)
         logits = self._by_task(all_logits)
         loss, task_losses = mean_losses(logits, labels, self.config)
         alone = {"image": self._by_task(by_image), "text": self._by_task(by_text)} if each_alone else None

@@ -5,7 +5,7 @@ import pytest
 from datasets import Dataset, Image
 from sklearn.metrics import accuracy_score
 
-from semart_hf.evaluation.predictions import predict_dataset
+from semart_hf.evaluation.predictions import predict_batches, predict_dataset
 from semart_hf.evaluation.results import (
     ceilings_of,
     describe_environment,
@@ -114,8 +114,14 @@ def test_a_picture_that_cannot_be_read_is_named_and_everything_else_is_scored(ti
     assert "truncated" in measured["unreadable_pictures"][0]["error"]
     assert measured["num_rows"] == 10
     # By its text where it has one, left out where not; by pictures alone both are left out.
+    for view, rows in (("image", [0, *range(3, 10)]), ("text", [0, 1, *range(3, 10)])):
+        found = next(predict_batches(tiny_model, tiny_processor, broken, device="cpu", each_alone=True)).alone[view]
+        expected = predict_dataset(tiny_model, tiny_processor, broken, modality=view, device="cpu")
+        for task, logits in expected.logits.items():
+            np.testing.assert_allclose(found.logits[task][rows], logits[rows], atol=1e-4)
+        np.testing.assert_array_equal(found.references[rows], expected.references[rows])
     by_modality = {name: scored["tasks"]["type"]["num_rows"] for name, scored in measured["modalities"].items()}
-    assert by_modality == {"image+text": 9, "image": 8, "text": 10}
+    assert by_modality == {"image+text": 9, "image": 8, "text": 9}
     predicted = predict_dataset(tiny_model, tiny_processor, broken, device="cpu")
     whole = predict_dataset(tiny_model, tiny_processor, paintings, device="cpu")
     without = predict_dataset(tiny_model, tiny_processor, paintings, modality="text", device="cpu")

@@ -62,6 +62,11 @@ def test_the_answer_is_the_mean_of_network_and_regression_and_without_a_picture_
     share = torch.where(IMAGES, SHARE, 1.0)[:, None]
     assert torch.allclose(found, share * probed + (1 - share) * network, atol=10 * ROUNDING)
     assert (found - network).abs().max() > 0.1
+    both_alone = model(**inputs, **masks, each_alone=True).alone_logits
+    by_image = model(pixel_values=inputs["pixel_values"], has_image=IMAGES).logits
+    by_text = model(input_ids=inputs["input_ids"], attention_mask=mask, has_text=TEXTS).logits
+    for name, expected in (("image", by_image), ("text", by_text)):
+        assert torch.allclose(side_by_side(both_alone[name]), side_by_side(expected), atol=10 * ROUNDING)
     alone = side_by_side(model(input_ids=inputs["input_ids"], attention_mask=mask).logits)
     assert torch.allclose(alone, probe.absent_image + texts, atol=10 * ROUNDING)
 
@@ -97,7 +102,7 @@ def test_saved_and_loaded_with_labels_in_another_order_it_answers_the_same(model
 def test_the_network_may_see_smaller_pictures_than_the_probe(model):
     pixels = batch()["pixel_values"]
     expected = model.get_image_features(functional.interpolate(pixels, (16, 16), mode="bilinear"))
-    probed = model.probe(pixels, None, None, None, (None, None))
+    probed = sum(model.probe(pixels, None, None, None, (None, None)))
     model.config.network_image_size = 16
     try:
         assert torch.allclose(model.get_image_features(pixels), expected, atol=ROUNDING)
