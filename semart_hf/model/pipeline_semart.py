@@ -62,6 +62,11 @@ class ArtClassificationPipeline(Pipeline):
         num_tokens, num_known = len(processor.tokenizer), model.config.text_config.vocab_size
         if num_tokens > num_known:
             raise ValueError(f"The tokenizer has {num_tokens} tokens, the model's text tower {num_known}. {advice}")
+        tower, crop = model.config.vision_config, processor.image_processor.crop_size
+        cfg, made = tower.pretrained_cfg or {}, [crop["height"], crop["width"]]
+        is_fixed = cfg.get("fixed_input_size") and not (tower.model_args or {}).get("dynamic_img_size")
+        if is_fixed and made != (taken := list(cfg.get("input_size", ()))[1:]):
+            raise ValueError(f"The processor makes pictures of {made} pixels, the model takes {taken} alone. {advice}")
         uses_bf16(model, precision)  # an unknown one is found now
         self.precision = precision
 

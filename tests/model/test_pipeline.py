@@ -123,11 +123,17 @@ def test_bad_options_are_errors(pipe, options, message):
             pipe(paintings, **options)
 
 
-def test_model_and_processor_must_belong_together(pipe, repository):
+def test_model_and_processor_must_belong_together(pipe, repository, monkeypatch):
     other = AutoProcessor.from_pretrained(repository)
     other.tokenizer.add_tokens(["vermeer"])
     with pytest.raises(ValueError, match=r"has 21 tokens, the model's text tower 20\. Allowed is .*Load both"):
         ArtClassificationPipeline(model=pipe.model, processor=other, device="cpu")
+    wide = AutoProcessor.from_pretrained(repository)
+    wide.image_processor.crop_size = {"height": 64, "width": 64}
+    ArtClassificationPipeline(model=pipe.model, processor=wide, device="cpu")  # a convolutional tower takes any size
+    monkeypatch.setitem(pipe.model.config.vision_config.pretrained_cfg, "fixed_input_size", True)
+    with pytest.raises(ValueError, match=r"of \[64, 64\] pixels, .* takes \[32, 32\] alone\. Allowed is .*Load both"):
+        ArtClassificationPipeline(model=pipe.model, processor=wide, device="cpu")
     with pytest.raises(ValueError, match=r"Got no processor\. Allowed is the processor that was saved .*Load both"):
         ArtClassificationPipeline(model=pipe.model)
 
