@@ -53,6 +53,8 @@ def explain(
     if image is None and text is None:
         raise ValueError("Got neither a picture nor a text. One is needed to explain. Pass image=, text= or both.")
     labels = model.config.labels(task)
+    if label is not None and label not in labels:
+        raise ValueError(f"Got the label {label!r} of task {task}. Allowed are {labels}. Choose one.")
     has_several = is_multi_label(model.config.tasks[model.config.task_names.index(task)])
     picture = None if image is None else load_picture(image)
     inputs = dict(processor(images=picture, text=text, return_tensors="pt").to(model.device))

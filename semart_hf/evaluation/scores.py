@@ -257,6 +257,9 @@ def compute_metrics_for(tasks: Sequence[Mapping[str, Any]]) -> Callable[[EvalPre
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         logits = prediction.predictions
+        if not isinstance(logits, Mapping):
+            got = f"Got predictions of type {type(logits).__name__}, where a mapping from task to logits is needed"
+            raise ValueError(f"{got}. List the model's other outputs in config.keys_to_ignore_at_inference.")
         broken = [name for name in names if not np.isfinite(logits[name]).all()]
         if broken:
             raise ValueError(

@@ -207,6 +207,8 @@ def test_of_several_labels_each_is_explained_by_its_own_odds(tiny_model, tiny_pr
     assert found.label == "landscape"
     assert found.probability == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-5)
     assert found.picture_total + found.text_total == pytest.approx(change, abs=0.02 * max(1, abs(change)))
+    with pytest.raises(ValueError, match=r"Got the label 'seascape' of task type\. Allowed are \['portrait'"):
+        explain(model, tiny_processor, task="type", label="seascape", text=TEXT)
     pipeline = ArtClassificationPipeline(model=model, processor=tiny_processor, device="cpu")
     answer = pipeline({"image": picture, "text": TEXT}, tasks="type")["type"]
     page = explanation_page(pipeline, [("one", {"image": picture, "text": TEXT})])

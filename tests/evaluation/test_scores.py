@@ -154,6 +154,8 @@ def test_metrics_of_the_trainers_logits(random_case):
     logits["timeframe"][3, 1] = np.nan
     with pytest.raises(ValueError, match=r"NaN or infinite logits for \['timeframe'\]"):
         compute(EvalPrediction(predictions=logits, label_ids=references))
+    with pytest.raises(ValueError, match="keys_to_ignore_at_inference"):
+        compute(EvalPrediction(predictions=np.zeros((2, 4)), label_ids=np.zeros((2, 2), int)))
     with pytest.raises(ValueError, match="temperature 0"):
         probabilities_of(np.zeros((1, 2)), TASKS[0], 0)
 
