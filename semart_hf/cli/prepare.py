@@ -75,7 +75,10 @@ def main(arguments: list[str] | None = None) -> None:
     folder = mirror.folder if mirror else Path(options.output_dir)
     state = process_state("cpu") if int(os.environ.get("WORLD_SIZE", 1)) > 1 else None
     tables, settings = read_releases(options), PreparationOptions(**given)
-    summary = prepare_paintings(tables, folder, settings, state=state, mirror=mirror, **how)
+    try:
+        summary = prepare_paintings(tables, folder, settings, state=state, mirror=mirror, **how)
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; what is done is kept: the same command continues it") from None
     if state is not None and not state.is_main_process:
         return
     write_dataset_card(folder)
