@@ -33,7 +33,7 @@ def main(words: list[str] | None = None) -> None:
     from semart_hf.documents.charts import draw_search, save_chart
     from semart_hf.files import locked, write_text
     from semart_hf.recipes.recipe import effective_recipe, read_recipe
-    from semart_hf.training.building import best_recipe, read_ranges, tune
+    from semart_hf.training.tuning import best_recipe, read_ranges, tune
 
     recipe = effective_recipe(read_recipe(arguments.recipe), overrides)
     folder = arguments.output_dir

@@ -1,32 +1,27 @@
-"""A recipe becomes a model, its processor and its trainer; and a search for a recipe's best values."""
+"""A recipe becomes a model, its processor and its trainer."""
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import datasets
 from transformers import (
     AutoTokenizer,
     DistilBertConfig,
     PreTrainedTokenizerBase,
-    PrinterCallback,
-    TrainerCallback,
     set_seed,
 )
 
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
-from semart_hf.data.loading import load_splits, with_prepared_pictures
+from semart_hf.data.loading import with_prepared_pictures
 from semart_hf.data.rows import labels_per_task, tasks_of
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.training_texts import frozen_text, learn_tokenizer, shards_parameters
 from semart_hf.evaluation.results import describe_training_data
-from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
 from semart_hf.model.configuration_semart import SemArtConfig
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtImageProcessor, SemArtProcessor
@@ -34,8 +29,6 @@ from semart_hf.model.towers_semart import most_text_tokens
 from semart_hf.recipes.recipe import (
     PRETRAINED_CHOICES,
     ModelArguments,
-    parse_recipe,
-    read_recipe,
     with_fields_by_labels,
 )
 
@@ -43,13 +36,8 @@ from .arguments import SemArtTrainingArguments
 from .head_start import correlate_projections
 from .trainer import SemArtTrainer
 
-if TYPE_CHECKING:
-    import optuna
-
 # Labels that a line names.
 _NUM_NAMED = 8
-STUDY = "study.sqlite3"
-ALLOWED_RANGES = "{low: 1e-4, high: 1e-2, log: true}, {low: 0, high: 3}, or a list of values"
 
 
 def build_trainer(
@@ -203,156 +191,3 @@ def build_processor(model: SemArtForArtClassification, tokenizer: PreTrainedToke
     """The processor that fits the model; texts are never longer than the text tower has positions for."""
     tokenizer.model_max_length = min(tokenizer.model_max_length, most_text_tokens(model.config.text_config))
     return SemArtProcessor(SemArtImageProcessor.from_timm(model.config.vision_config.pretrained_cfg), tokenizer)
-
-
-def read_ranges(name_or_path: str | Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The ranges of a search by field, `ALLOWED_RANGES` of a YAML file, each checked with the recipe at its ends."""
-    ranges = read_recipe(name_or_path)
-    for name, values in ranges.items():
-        ends = values
-        if isinstance(values, dict) and {"low", "high"} <= set(values) <= {"low", "high", "log"}:
-            ends = [values["low"], values["high"]]
-            is_order = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
-            if not is_order or ends[0] >= ends[1] or (values.get("log") and ends[0] <= 0):
-                ends = []
-        if not isinstance(ends, list) or not ends:
-            raise ValueError(
-                f"{name_or_path} has {name}: {values!r}, but a range is {ALLOWED_RANGES}; low is below high, and "
-                "above 0 where log is true. Correct the line."
-            )
-        for value in ends:
-            _arguments({**recipe, name: value})
-    return ranges
-
-
-def tune(
-    recipe: Mapping[str, Any], ranges: Mapping[str, Any], folder: Path, num_trials: int, say: Callable[[str], Any]
-) -> optuna.Study:
-    """The study, when it has `num_trials` trials, each measured by its best validation, with those of before.
-
-    A trial ends early where the median of the others was better. One that fails is kept with its reason.
-    """
-    import optuna
-
-    training = _arguments(recipe)[2]
-    if training.world_size > 1:
-        raise ValueError(f"Got {training.world_size} processes, but a search trains in one. Leave out the launcher.")
-    folder.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = f"sqlite:///{folder / STUDY}"
-    direction: Any = "maximize" if training.greater_is_better else "minimize"
-    study = optuna.create_study(storage=storage, study_name="search", direction=direction, load_if_exists=True)
-    _continue(study, {"recipe": dict(recipe), "ranges": dict(ranges)}, folder, training.seed)
-
-    def objective(trial: optuna.Trial) -> float:
-        fields = {name: _suggested(trial, name, values) for name, values in ranges.items()}
-        try:
-            with tempfile.TemporaryDirectory(dir=folder) as place:
-                return _best_of({**recipe, **fields, "output_dir": place}, trial)
-        except KeyboardInterrupt:
-            study.enqueue_trial(fields)  # optuna takes it for failed
-            raise
-
-    def tell(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        result = f"failed: {trial.user_attrs.get('reason')}"
-        if trial.state != optuna.trial.TrialState.FAIL:
-            is_pruned = trial.state == optuna.trial.TrialState.PRUNED
-            result = "given up" if is_pruned else f"{training.metric_for_best_model} {trial.value:.4f}"
-        say(f"Trial {trial.number + 1}: {result} ({in_words(trial.params)})")
-
-    states = optuna.trial.TrialState
-    is_done = [one.state in (states.COMPLETE, states.PRUNED) or "reason" in one.user_attrs for one in study.trials]
-    num_left = max(0, num_trials - sum(is_done))
-    study.optimize(objective, num_left, catch=_TrainingFailedError, callbacks=[tell], gc_after_trial=True)
-    return study
-
-
-def best_recipe(study: optuna.Study, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe with the values of the best trial."""
-    import optuna
-
-    if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
-        reasons = {trial.user_attrs.get("reason", trial.state.name) for trial in study.trials}
-        raise ValueError(f"None of the trials was completed: {' '.join(sorted(reasons))} Search other ranges.")
-    return {**recipe, **study.best_params}
-
-
-def in_words(fields: Mapping[str, Any]) -> str:
-    """`learning_rate 0.00112, loss cross_entropy`: a trial's values."""
-    shown = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in fields.items()}
-    return ", ".join(f"{name} {value}" for name, value in shown.items())
-
-
-def _arguments(recipe: Mapping[str, Any]) -> Any:
-    alone = {"save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True, "push_to_hub": False}
-    return parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), {**recipe, **alone})
-
-
-def _continue(study: optuna.Study, about: dict[str, Any], folder: Path, seed: int) -> None:
-    """Refuse another search's study; what a killed process was trying is tried again."""
-    import optuna
-
-    about = json.loads(json.dumps(about))  # as the study's file gives it back
-    if any(study.user_attrs.get(name, value) != value for name, value in about.items()):
-        raise ValueError(f"Got another recipe or other ranges than the study in {folder}. Give its or another one.")
-    for name, value in about.items():
-        study.set_user_attr(name, value)
-    # Of the same seed, it would try the first values again.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        study.enqueue_trial(trial.params)
-
-
-def _suggested(trial: optuna.Trial, name: str, values: Any) -> Any:
-    if isinstance(values, list):
-        return trial.suggest_categorical(name, values)
-    low, high = values["low"], values["high"]
-    suggest: Any = trial.suggest_int if isinstance(low, int) and isinstance(high, int) else trial.suggest_float
-    return suggest(name, low, high, log=bool(values.get("log")))
-
-
-def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
-    model, data, training = _arguments(recipe)
-    splits = load_splits(data, seed=training.seed)
-    tasks = splits.tasks or []
-    check_metric_name(str(training.metric_for_best_model), tasks, compute_metrics_for(tasks))
-    watch = _Watch(trial, training)
-    trainer = None
-    try:
-        trainer = build_trainer(splits, model, data, training, lambda _: None)
-        trainer.add_callback(watch)
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    except (RuntimeError, ValueError, MemoryError) as error:  # of these values: refused, diverging, too large
-        trial.set_user_attr("reason", (str(error).strip() or type(error).__name__).splitlines()[0])
-        raise _TrainingFailedError from error
-    finally:
-        if trainer is not None:
-            trainer.accelerator.free_memory()
-    if not watch.values:
-        raise ValueError(f"No validation gave {training.metric_for_best_model}. Set a validation split to have one.")
-    return max(watch.values) if training.greater_is_better else min(watch.values)
-
-
-class _TrainingFailedError(Exception):
-    """A training that was refused or broke off."""
-
-
-class _Watch(TrainerCallback):
-    """Keeps each validation's metric, and ends a trial that the study gives up."""
-
-    def __init__(self, trial: optuna.Trial, training: SemArtTrainingArguments) -> None:
-        self.trial, self.training = trial, training
-        self.values: list[float] = []
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
-        import optuna
-
-        name = "eval_" + str(self.training.metric_for_best_model).removeprefix("eval_")
-        if name not in metrics:
-            return
-        self.values.append(metrics[name])
-        self.trial.report(metrics[name], len(self.values))
-        if self.trial.should_prune():
-            raise optuna.TrialPruned

@@ -6,8 +6,8 @@ from warm_python import Python, run_python
 
 from semart_hf.cli.tune import main
 from semart_hf.recipes.recipe import read_recipe
-from semart_hf.training import building
-from semart_hf.training.building import read_ranges, tune
+from semart_hf.training import tuning
+from semart_hf.training.tuning import read_ranges, tune
 
 optuna = pytest.importorskip("optuna")
 
@@ -99,7 +99,7 @@ def test_what_an_interrupted_search_was_trying_is_tried_again(folder, tmp_path, 
             raise KeyboardInterrupt
         return 0.5
 
-    monkeypatch.setattr(building, "_best_of", interrupted)
+    monkeypatch.setattr(tuning, "_best_of", interrupted)
     search = yaml.safe_load((folder / "recipe.yaml").read_text()), {"learning_rate": {"low": 1e-5, "high": 1e-2}}
     with pytest.raises(KeyboardInterrupt):
         tune(*search, tmp_path, 1, print)

@@ -1,0 +1,178 @@
+"""A search for a recipe's best values: each trial is a training, and the study goes on from its file."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import PrinterCallback, TrainerCallback
+
+from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.loading import load_splits
+from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
+from semart_hf.recipes.recipe import ModelArguments, parse_recipe, read_recipe
+
+from .arguments import SemArtTrainingArguments
+from .building import build_trainer
+
+if TYPE_CHECKING:
+    import optuna
+
+STUDY = "study.sqlite3"
+ALLOWED_RANGES = "{low: 1e-4, high: 1e-2, log: true}, {low: 0, high: 3}, or a list of values"
+
+
+def read_ranges(name_or_path: str | Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The ranges of a search by field, `ALLOWED_RANGES` of a YAML file, each checked with the recipe at its ends."""
+    ranges = read_recipe(name_or_path)
+    for name, values in ranges.items():
+        ends = values
+        if isinstance(values, dict) and {"low", "high"} <= set(values) <= {"low", "high", "log"}:
+            ends = [values["low"], values["high"]]
+            is_order = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+            if not is_order or ends[0] >= ends[1] or (values.get("log") and ends[0] <= 0):
+                ends = []
+        if not isinstance(ends, list) or not ends:
+            raise ValueError(
+                f"{name_or_path} has {name}: {values!r}, but a range is {ALLOWED_RANGES}; low is below high, and "
+                "above 0 where log is true. Correct the line."
+            )
+        for value in ends:
+            _arguments({**recipe, name: value})
+    return ranges
+
+
+def tune(
+    recipe: Mapping[str, Any], ranges: Mapping[str, Any], folder: Path, num_trials: int, say: Callable[[str], Any]
+) -> optuna.Study:
+    """The study, when it has `num_trials` trials, each measured by its best validation, with those of before.
+
+    A trial ends early where the median of the others was better. One that fails is kept with its reason.
+    """
+    import optuna
+
+    training = _arguments(recipe)[2]
+    if training.world_size > 1:
+        raise ValueError(f"Got {training.world_size} processes, but a search trains in one. Leave out the launcher.")
+    folder.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = f"sqlite:///{folder / STUDY}"
+    direction: Any = "maximize" if training.greater_is_better else "minimize"
+    study = optuna.create_study(storage=storage, study_name="search", direction=direction, load_if_exists=True)
+    _continue(study, {"recipe": dict(recipe), "ranges": dict(ranges)}, folder, training.seed)
+
+    def objective(trial: optuna.Trial) -> float:
+        fields = {name: _suggested(trial, name, values) for name, values in ranges.items()}
+        try:
+            with tempfile.TemporaryDirectory(dir=folder) as place:
+                return _best_of({**recipe, **fields, "output_dir": place}, trial)
+        except KeyboardInterrupt:
+            study.enqueue_trial(fields)  # optuna takes it for failed
+            raise
+
+    def tell(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        result = f"failed: {trial.user_attrs.get('reason')}"
+        if trial.state != optuna.trial.TrialState.FAIL:
+            is_pruned = trial.state == optuna.trial.TrialState.PRUNED
+            result = "given up" if is_pruned else f"{training.metric_for_best_model} {trial.value:.4f}"
+        say(f"Trial {trial.number + 1}: {result} ({in_words(trial.params)})")
+
+    states = optuna.trial.TrialState
+    is_done = [one.state in (states.COMPLETE, states.PRUNED) or "reason" in one.user_attrs for one in study.trials]
+    num_left = max(0, num_trials - sum(is_done))
+    study.optimize(objective, num_left, catch=_TrainingFailedError, callbacks=[tell], gc_after_trial=True)
+    return study
+
+
+def best_recipe(study: optuna.Study, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with the values of the best trial."""
+    import optuna
+
+    if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
+        reasons = {trial.user_attrs.get("reason", trial.state.name) for trial in study.trials}
+        raise ValueError(f"None of the trials was completed: {' '.join(sorted(reasons))} Search other ranges.")
+    return {**recipe, **study.best_params}
+
+
+def in_words(fields: Mapping[str, Any]) -> str:
+    """`learning_rate 0.00112, loss cross_entropy`: a trial's values."""
+    shown = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in fields.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def _arguments(recipe: Mapping[str, Any]) -> Any:
+    alone = {"save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True, "push_to_hub": False}
+    return parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), {**recipe, **alone})
+
+
+def _continue(study: optuna.Study, about: dict[str, Any], folder: Path, seed: int) -> None:
+    """Refuse another search's study; what a killed process was trying is tried again."""
+    import optuna
+
+    about = json.loads(json.dumps(about))  # as the study's file gives it back
+    if any(study.user_attrs.get(name, value) != value for name, value in about.items()):
+        raise ValueError(f"Got another recipe or other ranges than the study in {folder}. Give its or another one.")
+    for name, value in about.items():
+        study.set_user_attr(name, value)
+    # Of the same seed, it would try the first values again.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+
+
+def _suggested(trial: optuna.Trial, name: str, values: Any) -> Any:
+    if isinstance(values, list):
+        return trial.suggest_categorical(name, values)
+    low, high = values["low"], values["high"]
+    suggest: Any = trial.suggest_int if isinstance(low, int) and isinstance(high, int) else trial.suggest_float
+    return suggest(name, low, high, log=bool(values.get("log")))
+
+
+def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
+    model, data, training = _arguments(recipe)
+    splits = load_splits(data, seed=training.seed)
+    tasks = splits.tasks or []
+    check_metric_name(str(training.metric_for_best_model), tasks, compute_metrics_for(tasks))
+    watch = _Watch(trial, training)
+    trainer = None
+    try:
+        trainer = build_trainer(splits, model, data, training, lambda _: None)
+        trainer.add_callback(watch)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    except (RuntimeError, ValueError, MemoryError) as error:  # of these values: refused, diverging, too large
+        trial.set_user_attr("reason", (str(error).strip() or type(error).__name__).splitlines()[0])
+        raise _TrainingFailedError from error
+    finally:
+        if trainer is not None:
+            trainer.accelerator.free_memory()
+    if not watch.values:
+        raise ValueError(f"No validation gave {training.metric_for_best_model}. Set a validation split to have one.")
+    return max(watch.values) if training.greater_is_better else min(watch.values)
+
+
+class _TrainingFailedError(Exception):
+    """A training that was refused or broke off."""
+
+
+class _Watch(TrainerCallback):
+    """Keeps each validation's metric, and ends a trial that the study gives up."""
+
+    def __init__(self, trial: optuna.Trial, training: SemArtTrainingArguments) -> None:
+        self.trial, self.training = trial, training
+        self.values: list[float] = []
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
+        import optuna
+
+        name = "eval_" + str(self.training.metric_for_best_model).removeprefix("eval_")
+        if name not in metrics:
+            return
+        self.values.append(metrics[name])
+        self.trial.report(metrics[name], len(self.values))
+        if self.trial.should_prune():
+            raise optuna.TrialPruned
