@@ -34,10 +34,10 @@ _BETWEEN = re.compile(rf"{_any_of('between')} (.+?) {_any_of('and_of_between')} 
 _ALTERNATIVES = re.compile(r"\s*(?:[/,;&()\[\]]|\b(?:or|and|oder|und|ou|et)\b)\s*")
 _UNKNOWN_DIGITS = re.compile(r"(?=.{4}$)(\d{3}[?x_-]|\d\d(?:[?x_.-]{2}))")
 _SPAN = re.compile(r"(\d{3,4})(s?) ?(?:-|\b(?:to|bis|until|tot)\b) ?(\d{1,4})(s?)")
-_DECADE = re.compile(
-    r"(?:(?:the|annees|anni|jaren) |(?:early|mid|late)[ -](?=\d{4}s))?(\d{2}[1-9]0) ?(?:'?s|er(?: jahren?)?)?"
-)
-_ROMAN = {"x": 10, "v": 5, "i": 1}
+_DECADE = re.compile(r"(?:(?:the|annees|anni|jaren) )?(\d{2}[1-9]0) ?(?:'?s|er(?: jahren?)?)?")
+_PARTS_OF_DECADES = {"early": (0, 4), "mid": (3, 6), "late": (5, 9), "mid-late": (3, 9)}
+_ROMAN_YEAR = re.compile(r"m{1,2}(?:cm|cd|d?c{0,4})(?:xc|xl|l?x{0,4})(?:ix|iv|v?i{0,4})")
+_ROMAN = {"m": 1000, "d": 500, "c": 100, "l": 50, "x": 10, "v": 5, "i": 1}
 _CENTURY = (
     r"(?:-| |of|the|des?|du|del|dell'|der|van|het|l'|le)*"
     r"(?:(?P<number>\d\d?|[ivx]+)(?:st|nd|rd|th|\.|e|eme|er|o)? ?"
@@ -125,6 +125,11 @@ def _span(part: str) -> list[tuple[int, int]]:
         return [(int(start), int(end) + (9 if span[4] else 0))]
     if decade := _DECADE.fullmatch(part.rstrip("?")):  # "1600s" may be a century
         return [(int(decade[1]), int(decade[1]) + 9)]
+    if len(part) > 1 and _ROMAN_YEAR.fullmatch(part):
+        return [(_number(part), _number(part))]
+    if decade := re.fullmatch(r"(early|mid|late|mid-late)[ -](\d{2}[1-9]0)s\??", part):
+        first, last = ((int(decade[2]) + years) for years in _PARTS_OF_DECADES[decade[1]])
+        return [(first, first), (last, last)]
     return []
 
 

@@ -121,7 +121,7 @@ def in_words(task: str, references: Any, errors: Any) -> str:
     """What was found about a task."""
     known = references[references >= 0]
     if len({*known.tolist()}) < 2:
-        return f"{task}: not judged, its {len(known):,} labels are all the same."
+        return f"{task}: not judged, {f'its {len(known):,} labels are all the same' if len(known) else 'no label'}."
     return (
         f"{task}: {int(errors.is_flagged.sum()):,} of {len(known):,} labels are flagged. If all were right, "
         f"about {errors.expected_false_alarms:,.0f} would be flagged all the same; more if the model is overconfident."

@@ -77,6 +77,8 @@ def main(arguments: list[str] | None = None) -> None:
     tables, settings = read_releases(options), PreparationOptions(**given)
     try:
         summary = prepare_paintings(tables, folder, settings, state=state, mirror=mirror, **how)
+    except RuntimeError as error:  # another process has ended
+        raise ValueError(str(error)) from error
     except KeyboardInterrupt:
         raise SystemExit("interrupted; what is done is kept: the same command continues it") from None
     if state is not None and not state.is_main_process:
@@ -121,9 +123,17 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
         print(f"{task}: {labels_in_words(splits, has_several=task in several)}")
     print(f"Every finding is a line of {folder}/problems.jsonl; look at {folder}/report.html.")
     if summary["tasks"]:  # which have labels to learn
-        print(f"Train on it with: semart-hf train RECIPE --data {folder} --output_dir OUT")
+        print(f"Train on it with: semart-hf train {recipe_for(summary)} --data {folder} --output_dir OUT")
     print(f"Publish it with: semart-hf push --dataset {folder} --repo_id USER/NAME")
     print(f"Open it with: datasets.load_dataset({folder!r})")
+
+
+def recipe_for(summary: dict[str, Any]) -> str:
+    """The recipe that shows what the dataset has."""
+    if not any(counts["with_picture"] for counts in summary["rows"].values()):
+        return "semart-text_only"
+    has_texts = any(counts["texts"] for counts in summary["named_labels"].values())
+    return "semart-efficientnet_b0" if has_texts else "semart-image_only"
 
 
 def labels_in_words(splits: dict[str, dict[str, int]], has_several: bool = False) -> str:

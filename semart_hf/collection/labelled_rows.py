@@ -36,7 +36,8 @@ def labelled_rows(
     """
     path, decisions = source.catalogue.path, {} if review is None else _decisions(review, source)
     found: list[dict[str, Any]] = []
-    left_out, without_picture = list[str](), list[str]()
+    left_out: list[str] = []
+    without_picture: list[str] = []
     num_decisions = 0
     for number, row in enumerate(source.rows()):
         decided = {task: decisions[number, task]["label"] for task in tasks if (number, task) in decisions}
@@ -70,8 +71,9 @@ def labelled_rows(
     rows = datasets.Dataset.from_list(found, features=datasets.Features(features))
     notices = []
     for lines in (left_out, without_picture):
-        more = len(lines) - NUM_NOTICES
-        notices += lines[:NUM_NOTICES] + [f"… and likewise {more:,} more rows."] * (more > 0)
+        notices += lines[:NUM_NOTICES]
+        if len(lines) > NUM_NOTICES:
+            notices.append(f"… and likewise {len(lines) - NUM_NOTICES:,} more rows.")
     return rows, num_decisions, notices
 
 

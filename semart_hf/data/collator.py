@@ -63,9 +63,11 @@ class ArtCollator:
     def __post_init__(self) -> None:
         if self.modality not in MODALITIES:
             raise ValueError(f"Unknown modality {self.modality!r}: give one of {MODALITIES}.")
-        if self.image_dropout + self.text_dropout > 1:
-            dropouts = f"image_dropout is {self.image_dropout} and text_dropout {self.text_dropout}"
-            raise ValueError(f"{dropouts}, which are shares of the same rows. Set them to at most 1 together.")
+        if min(self.image_dropout, self.text_dropout) < 0 or self.image_dropout + self.text_dropout > 1:
+            raise ValueError(
+                f"image_dropout is {self.image_dropout} and text_dropout {self.text_dropout}, but they are "
+                "probabilities of exclusive events: both at least 0, together at most 1."
+            )
         self._logged: set[tuple[str, str]] = set()
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -300,6 +302,9 @@ class PictureBatch:
 
 def change_colors(pictures: Tensor, changes: Tensor) -> None:
     """Change pictures `(batch, 3, height, width)` of values to 255 by `PictureBatch.colors`, as `ColorJitter` does."""
+    if len(pictures) == 1 and pictures.device.type == "cpu":
+        _change_colors_of_one(pictures[0], changes[0].tolist())
+        return
     red, green, blue = _GRAY
     for change in changes.unbind(1):
         factor, pixel_share, mean_share = change[:, :, None, None, None].unbind(1)
@@ -308,6 +313,19 @@ def change_colors(pictures: Tensor, changes: Tensor) -> None:
         mean = gray.mean((2, 3), keepdim=True)
         gray.mul_(pixel_share * (1 - factor)).add_(mean * (mean_share * (1 - factor)))
         torch.addcmul(gray, pictures, factor, out=pictures).clamp_(0, 255)
+
+
+def _change_colors_of_one(picture: Tensor, changes: Sequence[Sequence[float]]) -> None:
+    """`change_colors` for one picture `(3, height, width)`, where what a change does not need is not computed."""
+    weights = picture.new_tensor(_GRAY)
+    for factor, pixel_share, mean_share in changes:
+        if pixel_share:
+            gray = torch.matmul((1 - factor) * pixel_share * weights, picture.flatten(1)).view(picture.shape[1:])
+            picture.mul_(factor).add_(gray)
+        else:
+            gray_mean = float(weights @ picture.mean((1, 2))) if mean_share else 0.0
+            picture.mul_(factor).add_((1 - factor) * mean_share * gray_mean)
+        picture.clamp_(0, 255)
 
 
 def gather_pictures(

@@ -70,9 +70,15 @@ def source_name(source: Any) -> str:
     """How messages name a source, in few words and without passwords."""
     if isinstance(source, bytes | bytearray | memoryview):
         return f"of {memoryview(source).nbytes:,} bytes"
-    if isinstance(source, str | Path) and str(source).strip():
-        return repr(shortened(re.sub(r"(?i)^(\s*https?://)[^/?#]*@", r"\1", str(source))))
-    return f"of type {type(source).__name__}"
+    if hasattr(source, "shape"):  # its values are not shown
+        return ""
+    try:
+        if isinstance(source, str | os.PathLike) and str(source).strip():
+            return repr(shortened(re.sub(r"(?i)^(\s*https?://)[^/?#]*@", r"\1", os.fsdecode(source))))
+        how = "in" if hasattr(source, "read") else "given as"
+        return f"{how} {shortened(repr(source))} of {type(source).__name__}"
+    except Exception:  # noqa: BLE001 - whatever object was given
+        return f"of {type(source).__name__}"
 
 
 def read_source(source: Any) -> bytes:

@@ -213,15 +213,17 @@ class LogWindow(TrainerCallback):
         self.tasks = [(task["name"], columns[task["name"]], is_multi_label(task)) for task in tasks]
         self.reset()
 
-    def reset(self, *_: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
+        """Begin a new window: a run that begins again with a smaller batch leaves half a step."""
+        self.reset()
+
+    def reset(self) -> None:
         """Begin a new window; its clock starts with the next `start`."""
         # Rows of the matrix: weighted losses, their weights, correct predictions, known labels. A column a task.
         self.sums: Tensor | None = None
         self.rows = 0
         self.waited = 0.0
         self.began: float | None = None
-
-    on_train_begin = reset  # a run that begins again with a smaller batch leaves half a step
 
     def start(self) -> float:
         """The time now, from which on a new window counts."""
@@ -290,6 +292,10 @@ class TrainingProgress(ProgressCallback):
             if "eval_mean_accuracy" in logs:  # not with prediction_loss_only
                 means = f"{logs['eval_mean_accuracy']:.3f}, mean macro-F1 {logs['eval_mean_macro_f1']:.3f}"
                 line += f"; accuracy {self._accuracies(logs, 'eval_')}; mean accuracy {means}"
+            self.training_bar.write(line)
+        elif "train_runtime" in logs and state.global_step:
+            speed = f"{logs['train_samples_per_second']:.1f} rows/s with validation"
+            line = f"trained for {logs['train_runtime']:.0f} s: {speed}, mean loss {logs['train_loss']:.3f}"
             self.training_bar.write(line)
 
     def _accuracies(self, logs: Mapping[str, Any], prefix: str = "") -> str:

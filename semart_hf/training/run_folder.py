@@ -88,7 +88,7 @@ def plan_run(
     if _beside(output_dir, "old").is_dir():  # a run was cut off while it took its place
         _take_place(new, output_dir)
         if overwrite and (output_dir / RECIPE).is_file() and not _changes(output_dir, recipe):
-            return RunPlan(output_dir, output_dir, recipe, last_whole_checkpoint(output_dir))
+            return RunPlan(output_dir, output_dir, recipe, _last_checkpoint(output_dir))
     has_content = output_dir.is_dir() and any(output_dir.iterdir())
     if resume not in (None, False, "false", "False"):
         checkpoint = requested_checkpoint(output_dir, resume)
@@ -101,7 +101,7 @@ def plan_run(
     if (output_dir / RECIPE).is_file() and not (output_dir / RESULTS).is_file():
         changes = _changes(output_dir, recipe)
         if not changes:
-            return RunPlan(output_dir, output_dir, recipe, last_whole_checkpoint(output_dir))
+            return RunPlan(output_dir, output_dir, recipe, _last_checkpoint(output_dir))
         if not overwrite:
             raise ValueError(
                 f"output_dir {output_dir} holds an unfinished run of another recipe: {changes}. Give the same recipe "
@@ -110,7 +110,7 @@ def plan_run(
             )
     _check_is_replaceable(output_dir, overwrite)
     continues = (new / RECIPE).is_file() and not _changes(new, recipe)
-    return RunPlan(output_dir, new, recipe, last_whole_checkpoint(new) if continues else None)
+    return RunPlan(output_dir, new, recipe, _last_checkpoint(new) if continues else None)
 
 
 def _beside(output_dir: Path, which: str) -> Path:
@@ -125,6 +125,13 @@ def _changes(folder: Path, recipe: Mapping[str, Any]) -> dict[str, str]:
         begun = {}
     # What is compared is what would be read again.
     return changed_fields(begun, yaml.safe_load(yaml.safe_dump(dict(recipe))))
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    checkpoint = last_whole_checkpoint(folder)
+    if checkpoint is None:
+        logger.warning("%s holds a run that was cut off before its first checkpoint: it begins again.", folder)
+    return checkpoint
 
 
 def _check_is_replaceable(folder: Path, overwrite: bool) -> None:

@@ -41,7 +41,16 @@ def test_a_catalogue_of_techniques_alone_has_media_and_says_what_cannot_be_learn
     printed = capsys.readouterr().out
     assert "type: 0 labels 0 times; 20 rows without: nothing to learn\n" in printed
     assert "medium: 2 labels 20 times; 0 rows without\n" in printed
-    assert f"semart-hf train RECIPE --data {output} --output_dir OUT\n" in printed
+    assert f"semart-hf train semart-text_only --data {output} --output_dir OUT\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("pictures", "texts", "expected"),
+    [(9, 9, "semart-efficientnet_b0"), (9, 0, "semart-image_only"), (0, 9, "semart-text_only")],
+)
+def test_the_training_that_is_named_shows_what_there_is(pictures, texts, expected):
+    rows, texts = {"train": {"with_picture": pictures}}, {"train": {"texts": texts}}
+    assert script.recipe_for({"rows": rows, "named_labels": texts}) == expected
 
 
 def test_labels_that_are_all_too_rare_are_named():

@@ -73,7 +73,7 @@ def test_a_painting_that_cannot_be_read_costs_no_other_its_answer(pipe, tmp_path
     bad = {2: path, 3: {"image": "missing.jpg", "text": "a view"}, 7: {"images": picture(0), "text": "a"}, 9: ("a",),
            10: {"text": "\ud800"}, 11: {"image": picture(0), "text": 3}, 12: {"text": None}, 13: 3.5}  # fmt: skip
     reasons = ["truncated", "no file of this name", r"\['images'\]", "tuple", "half a character", "type int",
-               "neither", "of type float"]  # fmt: skip
+               "neither", "of float"]  # fmt: skip
     mixed = iter(rows())
     paintings = [bad[row] if row in bad else next(mixed) for row in range(len(bad) + len(rows()))]
     expected = pipe(rows())
@@ -101,7 +101,7 @@ def test_a_painting_that_cannot_be_read_costs_no_other_its_answer(pipe, tmp_path
         ("A view of Delft", ValueError, r"'A view of Delft' cannot be read: .*if this is the painting's text.*'text'"),
         ({"picture": picture(0)}, ValueError, r"keys \['picture'\]\. Allowed are \['image', 'text', 'description'\]"),
         ({"text": 3.5}, TypeError, r"Got the text 3\.5 of type float\. Allowed are strings, and None.*Convert"),
-        (3, ValueError, r"of type int cannot be read: it is none\. Allowed are a path"),
+        (3, ValueError, r"given as 3 of int cannot be read: it is none\. Allowed are a path"),
         ({"school": "Dutch"}, ValueError, r"neither a picture nor a text\. Allowed are .*Leave the painting out.*\['"),
         ({"image": picture(0), "text": ["a"]}, ValueError, r"'image': None, 'text': 1\}\. Put None"),
         (pd.DataFrame({"caption": ["a"]}), ValueError, r"columns \['caption'\]\. Allowed are .*Rename"),
