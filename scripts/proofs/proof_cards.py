@@ -92,7 +92,7 @@ def draw_few_rows(few: Mapping[str, Any]) -> Figure:
         axes.set(xscale="log", xlabel="training rows", title=f"mean {metric.replace('_f1', '-F1')}")
         axes.set_xticks(sizes, [*few])
         axes.minorticks_off()
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.grid()
         axes.legend()
     return figure
