@@ -87,7 +87,8 @@ class Setting:
 def recipe_of(tower: str) -> Path:
     path = Path(tower) if tower.endswith(".yaml") else RECIPES / f"semart-{tower}.yaml"
     if not path.is_file():
-        raise ValueError(f"Got the tower {tower!r}, but there is no {path}. Correct --tower.")
+        allowed = "Allowed are resnet18, efficientnet_b0, vit_tiny and paths of recipes"
+        raise ValueError(f"Got the tower {tower!r}, but there is no {path}. {allowed}. Correct --tower.")
     return path
 
 

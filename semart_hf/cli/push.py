@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def publish_model(options: argparse.Namespace) -> None:
-    from semart_hf.publishing.check import check_loading, check_repository
+    from semart_hf.publishing.check import check_published, check_repository
     from semart_hf.publishing.repositories import assemble_repository, copy_card, write_space
     from semart_hf.recipes.recipe import read_recipe
 
@@ -83,7 +83,7 @@ def publish_model(options: argparse.Namespace) -> None:
     revision = publish(folder, repo_id, "model", options)
     if revision:
         print(f"Loading {repo_id} back at {revision}")
-        show_checks(check_loading(repo_id, model, processor, revision))
+        show_checks(check_published(folder, repo_id, revision, model, processor))
     if options.space:
         publish(write_space(space, repo_id, revision), options.space, "space", options)
 

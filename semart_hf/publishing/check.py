@@ -22,6 +22,8 @@ from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing import clean_process
 
+from .pushing import differing_files
+
 TOLERANCE = 1e-5
 LOADING_TIMEOUT = 900  # seconds, for reading large weights from a slow disk
 _ADVICE = "Run `semart-hf push` again on the folder that the training wrote."
@@ -48,6 +50,16 @@ def check_repository(folder: Path, model: SemArtForArtClassification, processor:
     yield "private content", check_private_content(folder, model.name_or_path)
     yield "weights", check_weights(model)
     yield from check_loading(str(folder.resolve()), model, processor)  # the clean process works in another folder
+
+
+def check_published(
+    folder: Path, repo_id: str, revision: str, model: SemArtForArtClassification, processor: SemArtProcessor
+) -> Findings:
+    """Part after part of what is on the Hub: its files, and what they load as at the revision in a fresh cache."""
+    if wrong := differing_files(folder, repo_id, revision):
+        raise CheckError("files", f"Got {wrong} with other content than in {folder}. Push again.")
+    yield "files", "on the Hub as in the folder, by their hashes"
+    yield from check_loading(repo_id, model, processor, revision)
 
 
 def check_loading(

@@ -30,6 +30,13 @@ def list_files(folder: Path) -> dict[str, int]:
     return {name: path.stat().st_size for name, path in paths.items() if "/." not in f"/{name}"}
 
 
+def differing_files(folder: Path, repo_id: str, revision: str) -> list[str]:
+    """Files that are not on the Hub as they are in the folder, by the Hub's hashes, or only there."""
+    found = HfApi().verify_repo_checksums(repo_id, revision=revision, local_dir=folder)
+    names = {mismatch["path"] for mismatch in found.mismatches} | {*found.missing_paths}
+    return sorted(names - {_HUB_FILE} | (list_files(folder).keys() & {*found.extra_paths}))
+
+
 def push_folder(
     folder: Path, repo_id: str, message: str, *, repo_type: str = "model", private: bool = False
 ) -> CommitInfo:

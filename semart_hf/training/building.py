@@ -1,19 +1,12 @@
 """A recipe becomes a model, its processor and its trainer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import datasets
-from transformers import (
-    AutoTokenizer,
-    DistilBertConfig,
-    PreTrainedTokenizerBase,
-    set_seed,
-)
+from transformers import AutoTokenizer, DistilBertConfig, PreTrainedTokenizerBase, set_seed
 
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
@@ -26,11 +19,7 @@ from semart_hf.model.configuration_semart import SemArtConfig
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtImageProcessor, SemArtProcessor
 from semart_hf.model.towers_semart import most_text_tokens
-from semart_hf.recipes.recipe import (
-    PRETRAINED_CHOICES,
-    ModelArguments,
-    with_fields_by_labels,
-)
+from semart_hf.recipes.recipe import PRETRAINED_CHOICES, ModelArguments, with_fields_by_labels
 
 from .arguments import SemArtTrainingArguments
 from .head_start import correlate_projections

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from client_process import ClientError
 from hub_people import RUN_SCRIPT
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "push_to_hub.py"
@@ -36,9 +37,23 @@ def test_the_repository_is_sent_in_one_commit_and_the_space_serves_its_revision(
     assert {"README.md", "config.json", "model.safetensors", "pipeline_semart.py"} <= sent
     assert f"Loading painter/published back at {repository.commit().id}" in published["printed"]
     loaded_back = published["printed"].partition("back at")[2]
+    assert "on the Hub as in the folder, by their hashes" in loaded_back
     assert "those of the original" in loaded_back
     files = hub.files("painter/showroom", kind="spaces")
     assert hub.repository("painter/showroom", "spaces").sdk == "gradio"
     assert hub.repository("painter/showroom", "spaces").private
     assert {"README.md", "app.py", "requirements.txt"} <= set(files)
     assert hub.repository("painter/published").commit().id.encode() in files["model.json"]
+
+
+def test_files_that_are_others_on_the_hub_fail_the_check(author, published):
+    with pytest.raises(ClientError, match=r"because of its files\. Got \['config\.json', 'notes\.txt'\] with other"):
+        author.run(
+            """
+            import shutil
+            shutil.copytree("assembled/model", "changed")
+            Path("changed/config.json").write_text("{}")
+            Path("changed/notes.txt").write_text("mine")
+            list(check.check_published(Path("changed"), "painter/published", "main", model, pipe.processor))
+            """
+        )
