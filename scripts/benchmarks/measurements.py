@@ -115,6 +115,8 @@ def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
             notebook, ours = setting.side("notebook", "notebook-answer"), setting.side("ours", "ours-answer", model)
             with notebook, ours:
                 alternate([notebook, ours], repeats=options.repeats, seconds=options.seconds / 2)
+            if options.device == "cpu":
+                figures["onnx"] = beside_limit(setting, model, options)
             figures["latency_ms"] = {side.name: figure(side, milliseconds) for side in (ours, notebook)}
             figures["latency_ratio"] = figure(ours, milliseconds, notebook)
             pipeline = setting.side("pipeline", "ours-predict", model)
@@ -122,6 +124,15 @@ def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
                 alternate([pipeline, catalogue], repeats=options.repeats, seconds=options.seconds)
             towers[tower] = {**figures, "catalogue_ratio": figure(catalogue, rows_per_second, pipeline)}
     return {"data": {"rows": INFERENCE_ROWS, "device": options.device}, "towers": towers}
+
+
+def beside_limit(setting: Setting, model: str, options: argparse.Namespace) -> dict[str, Any]:
+    """By precision the speed of an ONNX graph over that of the model in torch, on batches that lie ready."""
+    limit, paths = setting.side("limit", "predict-limit", model), sides.save_graphs(setting, model)
+    fp32, int8 = (setting.side(precision, "graph", model, path) for precision, path in paths.items())
+    with limit, fp32, int8:
+        alternate([limit, fp32, int8], repeats=options.repeats, seconds=options.seconds)
+    return {side.name: figure(side, rows_per_second, limit) for side in (fp32, int8)}
 
 
 def measure_memory(options: argparse.Namespace) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import shutil
 import time
 import timeit
 from collections.abc import Callable, Sequence
@@ -119,6 +120,37 @@ def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
 
 def predict_limit(setting: Setting, model: str) -> None:
     """The model on batches that lie ready, of texts of like length as the pipeline forms them, all in a step."""
+    classify, batches = ready_batches(setting, model)
+
+    @torch.no_grad()
+    def step() -> None:
+        for inputs in batches:
+            run_model(classify.model, inputs)
+        if setting.device == "cuda":
+            torch.cuda.synchronize()
+
+    ways = [[lambda: step] * number for number in parallelisms(setting.device)]
+    run_fastest(ways, sum(map(num_rows, batches)), repeat=2)
+
+
+def graph(setting: Setting, model: str, path: str) -> None:
+    """An ONNX graph on the batches of `predict_limit`, all in a step."""
+    from semart_hf.publishing.onnx_export import open_graph
+
+    run, batches = open_graph(Path(path)), ready_batches(setting, model)[1]
+    clock = Clock()
+    while True:
+        for inputs in batches:
+            run(inputs)
+        clock.tick(sum(map(num_rows, batches)))
+
+
+def num_rows(inputs: dict[str, Any]) -> int:
+    return len(inputs["pixel_values"])
+
+
+def ready_batches(setting: Setting, model: str) -> tuple[Any, list[dict[str, Any]]]:
+    """The pipeline of a saved folder, and its inputs for the release's paintings, long texts first."""
     classify, paintings = load(setting, model)
     least_side = classify.processor.image_processor.least_side
     paintings = sorted(paintings, key=lambda painting: len(painting["text"]), reverse=True)
@@ -129,15 +161,7 @@ def predict_limit(setting: Setting, model: str) -> None:
         pictures = [load_picture(one["image"], least_side=least_side) for one in parts]
         inputs = classify.processor(images=pictures, text=[one["text"] for one in parts])
         batches.append({name: value.to(setting.device) for name, value in inputs.items()})
-
-    @torch.no_grad()
-    def step() -> None:
-        for inputs in batches:
-            run_model(classify.model, inputs)
-        if setting.device == "cuda":
-            torch.cuda.synchronize()
-
-    run_fastest([[lambda: step] * number for number in parallelisms(setting.device)], size * len(batches), repeat=2)
+    return classify, batches
 
 
 def train_limit(setting: Setting) -> None:
@@ -235,6 +259,18 @@ def save_model(setting: Setting) -> str:
     return str(folder)
 
 
+def save_graphs(setting: Setting, model: str) -> dict[str, str]:
+    """By precision the ONNX graph for picture and text of a saved folder."""
+    from semart_hf.cli.command import load_model
+    from semart_hf.publishing.onnx_export import quantize, write_graph
+
+    paths = {name: str(setting.folder / f"{setting.path.stem}-{name}.onnx") for name in ("fp32", "int8")}
+    write_graph(load_model(model)[0], "image_text", Path(paths["fp32"]))
+    shutil.copyfile(paths["fp32"], paths["int8"])
+    quantize(Path(paths["int8"]))
+    return paths
+
+
 def save_vision_model(setting: Setting) -> str:
     """The folder of transformers' own classifier on the same vision tower, with random weights."""
     import timm
@@ -280,6 +316,7 @@ SIDES = {
     "ours-answer": answer,
     "ours-suggest": suggest,
     "predict-limit": predict_limit,
+    "graph": graph,
     "notebook-train": notebook.train,
     "notebook-predict": notebook.predict,
     "notebook-answer": notebook.answer,

@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--license", default="apache-2.0", help="of the weights (default: apache-2.0)")
     add("--example", type=Path, help="picture for the card's example, which will be published with it")
     add("--example_text", help="text for the card's example")
+    add("--onnx", type=Path, metavar="DIR", help="of `semart-hf export`: publish its graphs, too, in onnx/")
     add("--card", type=Path, help="write the card, with its figures, here too: model_cards/NAME.md")
     add("--space", metavar="USER/NAME", type=repository_name, help="put a Space together too, that serves the model")
     options = parser.parse_args(arguments)
@@ -72,7 +73,7 @@ def publish_model(options: argparse.Namespace) -> None:
     card: dict[str, Any] = {"picture": options.example, "text": options.example_text, "trained": trained}
     recipe = options.recipe or recipe
     card |= {"results": options.results or [trained] * bool(trained), "recipe": read_recipe(recipe) if recipe else {}}
-    card |= {name: getattr(options, name) for name in ("data_name", "data_id", "license")}
+    card |= {name: getattr(options, name) for name in ("data_name", "data_id", "license", "onnx")}
     assemble_repository(model, processor, folder, repo_id, **card)
     if options.card:
         copy_card(folder, options.card)

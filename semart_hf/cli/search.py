@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.like is not None:
         vector = index.vector_of(options.like)
     else:
-        from semart_hf.collection.suggestions import digest_of_weights
+        from semart_hf.model.loading_semart import digest_of_weights
         from semart_hf.search.vector_index import check_weights, query_vector
 
         name = options.model or index.about["model"]

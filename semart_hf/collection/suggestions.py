@@ -10,11 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from tqdm.auto import tqdm
 
 from semart_hf.files import full_disk_explained, locked, write_json, write_text
 from semart_hf.model.configuration_semart import is_multi_label
+from semart_hf.model.loading_semart import digest_of_weights
 from semart_hf.model.pipeline_semart import answer_of, error_of
 
 from .own_format import Addition, Cell, Row, printable
@@ -160,14 +160,6 @@ def identity_of(source: Source, model: Any, **options: Any) -> dict[str, Any]:
     columns = [source.image_column, source.text_columns, source.label_columns, source.separators]
     reading = json.dumps([str(source.images.resolve()), source.fetch is not None, *columns])
     return {"model": digest, "catalogue": source.catalogue.digest(), "reading": reading, **options}
-
-
-def digest_of_weights(model: Any) -> str:
-    """Of the bytes of a model's tensors."""
-    digest = hashlib.blake2b(digest_size=16)
-    for tensor in model.state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def begin_or_continue(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -40,6 +40,7 @@ class CardFacts:
     results: Sequence[Mapping[str, Any]] = ()  # contents of results files, the most important first
     recipe: Mapping[str, Any] = field(default_factory=dict)  # that trained the model; empty where that is not known
     figures: Mapping[str, str] = field(default_factory=dict)  # by name their files in the repository
+    onnx: Mapping[str, Any] = field(default_factory=dict)  # onnx.json of the graphs in the repository's onnx/
     data_id: str | None = None  # of the training data on the Hub; `None`: made of their name
     data_name: str | None = None  # what the training data are called; `None`: the name of their folder
     license: str = "apache-2.0"  # of the weights, as the Hub writes it

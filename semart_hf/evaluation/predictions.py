@@ -139,6 +139,45 @@ def predict_dataset(
     )
 
 
+def agreement(
+    model: SemArtForArtClassification,
+    processor: SemArtProcessor,
+    dataset: Dataset,
+    run: Callable[[Mapping[str, Any]], Sequence[Any]],
+    modalities: Sequence[str],
+) -> dict[str, Any]:
+    """How the logits of `run`, in the order of the tasks, agree with the model's on rows that have the modalities.
+
+    Of all tasks the smallest share of `same_answers`, and the largest `confidence_difference` of the means; empty
+    where no row has the modalities.
+    """
+    tasks, ours, theirs = model.config.tasks or [], Outcomes(model.config.tasks), Outcomes(model.config.tasks)
+    collator = ArtCollator(processor, tasks, modality="+".join(modalities))
+    columns = [name for name in ("image", "text", *model.config.task_names) if name in dataset.column_names]
+    for batch in DataLoader(undecoded(dataset.select_columns(columns)), batch_size=8, collate_fn=collator):
+        references = batch.pop("labels")
+        has_all = torch.ones(len(references), dtype=torch.bool)
+        for name in modalities:
+            is_there = torch.tensor({"image": "pixel_values", "text": "input_ids"}[name] in batch)
+            has_all &= batch.pop(f"has_{name}", is_there)
+        if has_all.any():
+            inputs = {name: values[has_all] for name, values in batch.items()}
+            with torch.inference_mode():
+                expected = model(**inputs).logits.values()
+            for side, logits in ((ours, expected), (theirs, run(inputs))):
+                pairs = zip(tasks, logits, strict=False)  # features may follow the logits
+                found = {task["name"]: probabilities_of(one, task) for task, one in pairs}
+                side.add(found, references[has_all].numpy())
+    if not ours.num_rows:
+        return {}
+    same, apart = [], []
+    for one, other in ((ours.task(name), theirs.task(name)) for name in ours.task_names):
+        is_same = one.predictions == other.predictions
+        same.append(float(is_same.reshape(len(is_same), -1).all(1).mean()))
+        apart.append(abs(float(one.confidences.mean() - other.confidences.mean())))
+    return {"rows": ours.num_rows, "same_answers": min(same), "confidence_difference": max(apart)}
+
+
 def row_names(dataset: Dataset) -> list[str]:
     """One name a painting: its picture's file name where every painting has its own, else its row's number."""
     files = list(dataset["image_file"]) if "image_file" in dataset.column_names else []

@@ -1,6 +1,7 @@
 """Loading with another configuration than the saved one: what may change, and heads whose labels move."""
 
 import copy
+import hashlib
 from operator import attrgetter
 from typing import Any
 
@@ -108,3 +109,11 @@ def _by_label(state: dict[str, Tensor], tasks: list[dict[str, Any]]) -> dict[str
         rows = found.pop(name).unbind(_LABEL_AXES[name])
         found |= {f"{name} of {label}": row for label, row in zip(_labels(tasks), rows, strict=True)}
     return found
+
+
+def digest_of_weights(model: Any) -> str:
+    """Of the bytes of a model's tensors."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,15 +1,19 @@
 """A model as ONNX graphs, which run without torch: one for picture and text, one for each alone."""
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
 
+from semart_hf.evaluation.predictions import agreement
 from semart_hf.extras import optional
 from semart_hf.files import output_folder, write_json
+from semart_hf.model.loading_semart import digest_of_weights
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import evaluation_mode
@@ -33,8 +37,18 @@ class _Answers(nn.Module):
         return (*output.logits.values(), *(output[name] for name in self.features))
 
 
-def export_onnx(model: SemArtForArtClassification, processor: SemArtProcessor, folder: Path) -> dict[str, Any]:
-    """What onnx.json says of a float32 model's graphs in a folder, which also gets the processor and config.json."""
+def export_onnx(
+    model: SemArtForArtClassification,
+    processor: SemArtProcessor,
+    folder: Path,
+    *,
+    int8: bool = False,
+    paintings: Dataset | None = None,
+) -> dict[str, Any]:
+    """What onnx.json says of a float32 model's graphs in a folder, which also gets the processor and config.json.
+
+    With `int8`, weights of linear layers are 8-bit integers. On `paintings`, answers of graphs and model are compared.
+    """
     for library in ("onnx", "onnxscript", "onnxruntime"):
         optional(library, "onnx")
     graphs: dict[str, Any] = {}
@@ -46,11 +60,17 @@ def export_onnx(model: SemArtForArtClassification, processor: SemArtProcessor, f
             if not difference <= TOLERANCE:
                 apart = f"by up to {difference:.2g}. Allowed are {TOLERANCE:g}"
                 raise ValueError(f"The graph {path.name} answers otherwise than the model, {apart}. Load float32.")
-            about = {"file": path.name, "inputs": inputs, "features": features}
-            graphs[name] = {**about, "max_difference": difference}
+            about = {"file": path.name, "inputs": inputs, "features": features, "max_difference": difference}
+            if int8:
+                quantize(path)
+                about["max_difference"] = largest_difference(model, name, open_graph(path))
+            if paintings is not None:
+                about["agreement"] = agreement(model, processor, paintings, open_graph(path), name.split("_"))
+            graphs[name] = about
         model.config.save_pretrained(unfinished)
         processor.save_pretrained(unfinished)
-        description = {"outputs": model.config.task_names, "graphs": graphs}
+        about = {"precision": "int8" if int8 else "fp32", "weights": digest_of_weights(model)}
+        description = {"outputs": model.config.task_names, **about, "graphs": graphs}
         write_json(unfinished / "onnx.json", description)
     return description
 
@@ -65,7 +85,9 @@ def write_graph(model: SemArtForArtClassification, name: str, path: Path) -> lis
         names: dict[str, Any] = {"input_names": [*inputs], "output_names": [*model.config.task_names, *FEATURES[name]]}
         settings: dict[str, Any] = {"dynamo": True, "dynamic_shapes": {"inputs": axes}, "verbose": False}
         program = torch.onnx.export(_Answers(model, name).eval(), (), kwargs=inputs, **names, **settings)
-    program.save(str(path))  # type: ignore[union-attr]  # `None` is the older exporter's answer
+    for node in program.model.graph.all_nodes():  # type: ignore[union-attr]  # `None` is the older exporter's answer
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)  # which names folders of this machine
+    program.save(str(path))  # type: ignore[union-attr]
     return list(inputs)
 
 
@@ -88,6 +110,32 @@ def largest_difference(model: SemArtForArtClassification, name: str, run: Run) -
         for values, answer in zip(expected, run(inputs), strict=True):
             differences.append((values - torch.from_numpy(answer)).abs().max())
     return float(torch.stack(differences).max())
+
+
+def quantize(path: Path) -> None:
+    """Make the weights of the towers' linear layers 8-bit integers.
+
+    Convolutions would be slower so, and projections and heads, which cost nothing, less exact.
+    """
+    onnx, quantization = optional("onnx", "onnx"), optional("onnxruntime.quantization", "onnx")
+    scopes = {
+        node.name: [item.value for item in node.metadata_props if item.key == "pkg.torch.onnx.name_scopes"]
+        for node in onnx.load(path, load_external_data=False).graph.node
+    }
+    others = [name for name, found in scopes.items() if "_tower" not in "".join(found)]
+    others += [f"{name}_MatMul" for name in others]  # what a Gemm becomes
+    logging.disable(logging.WARNING)  # it recommends a preparation that only static quantisation needs
+    try:
+        quantization.quantize_dynamic(
+            path,
+            path,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            weight_type=quantization.QuantType.QUInt8,  # signed ones overflow on a CPU without VNNI
+            nodes_to_exclude=others,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def make_inputs(model: SemArtForArtClassification, name: str, batch: int, tokens: int) -> dict[str, Tensor]:

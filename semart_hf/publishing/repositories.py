@@ -15,7 +15,8 @@ from packaging.requirements import Requirement
 import semart_hf
 from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, file_url, render_card, without_folders
 from semart_hf.documents.page import render_page
-from semart_hf.files import output_folder, write_json, write_text
+from semart_hf.files import output_folder, read_json, write_json, write_text
+from semart_hf.model.loading_semart import digest_of_weights
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pictures_semart import load_picture
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline, save_repository
@@ -27,7 +28,7 @@ EXAMPLE_PICTURE = "example.jpg"
 _OWN_FILES = (
     *("README.md", "LICENSE", "config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"),
     *("*.safetensors", "model.safetensors.index.json", "*_semart.py", "results*.json", EXAMPLE_PICTURE),
-    "figures/*.png",
+    *("figures/*.png", "onnx/*"),
 )
 #: The Gradio that the app was tried with: a Space wants one version, and installs it itself.
 GRADIO = "6.31.0"
@@ -52,6 +53,7 @@ def assemble_repository(
     recipe: Mapping[str, Any] = {},
     picture: Path | None = None,
     text: str | None = None,
+    onnx: Path | None = None,
     **card: Any,
 ) -> Path:
     """The folder with everything that belongs into the repository; an earlier one is replaced once this is whole."""
@@ -69,6 +71,8 @@ def assemble_repository(
         painting, answer = make_example(model, processor, repository, picture, text)
         painting |= {"image": file_url(repo_id, EXAMPLE_PICTURE)} if picture else {}
         addresses = {path.stem: f"figures/{path.name}" for path in figures}
+        if onnx:
+            card["onnx"] = copy_graphs(onnx, repository / "onnx", digest_of_weights(model))
         facts = CardFacts(repo_id, painting, answer, contents, published, addresses, **card)
         page = render_card(model, facts)
         page.save(repository / "README.md")
@@ -110,6 +114,17 @@ def make_example(
         painting["text"] = text or EXAMPLE_TEXT
     classify = ArtClassificationPipeline(model=model, processor=processor, device="cpu")
     return painting, classify(painting, top_k=1)
+
+
+def copy_graphs(source: Path, folder: Path, weights: str) -> dict[str, Any]:
+    """Copy the graphs of a model with these weights, and give their onnx.json."""
+    description = read_json(source / "onnx.json") or {}
+    if description.get("weights") != weights:
+        raise ValueError(f"Got {source}, which has no graphs of this model. Export it again: semart-hf export.")
+    folder.mkdir()
+    for path in sorted(source.glob("*onnx*")):
+        shutil.copyfile(path, folder / path.name)
+    return dict(description)
 
 
 def copy_card(folder: Path, target: Path) -> None:

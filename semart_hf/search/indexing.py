@@ -18,9 +18,10 @@ from tqdm.auto import tqdm
 
 from semart_hf.collection.own_format import Row, readable
 from semart_hf.collection.sources import Source
-from semart_hf.collection.suggestions import PART_ROWS, Answer, Asked, answer_rows, digest_of_weights
+from semart_hf.collection.suggestions import PART_ROWS, Answer, Asked, answer_rows
 from semart_hf.documents.page import to_jpeg
 from semart_hf.files import full_disk_explained, locked, update_digest
+from semart_hf.model.loading_semart import digest_of_weights
 
 from .vector_index import (
     FORMAT,

@@ -15,9 +15,9 @@ from PIL import Image
 
 from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.collection.sources import added_columns
-from semart_hf.collection.suggestions import digest_of_weights
 from semart_hf.documents.page import data_uri, notice, render_page, to_jpeg
 from semart_hf.files import write_text
+from semart_hf.model.loading_semart import digest_of_weights
 
 from .filters import parse_filter
 from .vector_index import Hit, SearchIndex, Vector, check_weights, query_vector

@@ -14,7 +14,7 @@ from warm_python import Python, run_python
 
 pytest.importorskip("lancedb", reason="no lancedb, which keeps the index: pip install 'semart-hf[search]'")
 
-from semart_hf.collection.suggestions import digest_of_weights
+from semart_hf.model.loading_semart import digest_of_weights
 from semart_hf.search import vector_index
 from semart_hf.search.vector_index import SearchIndex, query_vector
 

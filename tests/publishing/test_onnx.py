@@ -1,19 +1,27 @@
+import copy
 import json
 import sys
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from rounding import rounding
 from saved_results import SAVED_MODEL
+from scipy.special import softmax
 from transformers import AutoProcessor, DistilBertConfig, RobertaConfig, RobertaTokenizer
 
 from semart_hf.cli.export import main
+from semart_hf.evaluation.predictions import agreement, predict_dataset
+from semart_hf.evaluation.vocabularies import load_split
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import save_repository
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.publishing import onnx_export
+from semart_hf.publishing.repositories import assemble_repository
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 TOWERS = {"pretrained": False, "image_size": 32, "fusion_dim": 16}
 
@@ -79,6 +87,51 @@ def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model,
     with torch.no_grad():
         model.probe.lexicon.weight.zero_()
     assert onnx_export.largest_difference(model, "text", run) > 0.1
+
+
+def test_int8_graphs_are_compared_with_the_model_and_published_with_it(saved_model, small_release, tmp_path, capsys):
+    onnx, *_ = (pytest.importorskip(name) for name in ONNX)
+    (model, processor), graphs = saved_model, tmp_path / "graphs"
+    words = ["--model", str(SAVED_MODEL), "--output", str(graphs), "--precision", "int8", "--data", str(small_release)]
+    main(words)
+    assert "same answers" in capsys.readouterr().out
+    description = json.loads((graphs / "onnx.json").read_text())
+    for name, graph in description["graphs"].items():
+        kinds = Counter(node.op_type for node in onnx.load(graphs / graph["file"]).graph.node)
+        num_layers = model.config.text_config.num_hidden_layers  # of the last, keys and values are of no layer's own
+        assert kinds["MatMulInteger"] == (6 * num_layers - 2) * ("text" in name)
+        assert graph["agreement"]["same_answers"] >= 0.95
+        assert graph["agreement"]["confidence_difference"] < 0.01
+        assert str(CHECKOUT).encode() not in (graphs / graph["file"]).read_bytes()
+    paintings = load_split(SAVED_MODEL, small_release, "test", model.config.tasks, common_labels=True)
+    has_text = [bool(text) for text in paintings["text"]]
+    assert description["graphs"]["text"]["agreement"]["rows"] == sum(has_text) < len(has_text)
+
+    def contrary(inputs):
+        with torch.inference_mode():
+            return [-values for values in model(**inputs).logits.values()]
+
+    found = agreement(model, processor, paintings, contrary, ["text"])
+    logits = predict_dataset(model, processor, paintings, modality="text").logits
+    apart = [
+        abs(np.subtract(*(softmax(sign * values[has_text], axis=1).max(1).mean() for sign in (1, -1))))
+        for values in logits.values()
+    ]
+    assert found == {"rows": sum(has_text), "same_answers": 0, "confidence_difference": pytest.approx(max(apart))}
+    without_text = paintings.remove_columns("text").add_column("text", [None] * len(paintings))
+    assert agreement(model, processor, without_text, contrary, ["text"]) == {}
+
+    page = (assemble_repository(model, processor, tmp_path / "hub", "anna/x", onnx=graphs) / "README.md").read_text()
+    assert "linear layers in 8-bit integers" in page
+    assert f"| text | {sum(has_text)} |" in page
+    assert {path.name for path in (tmp_path / "hub" / "onnx").iterdir()} == {
+        *map("{}.onnx".format, description["graphs"]),
+        "onnx.json",
+    }
+    other = copy.deepcopy(model)
+    torch.nn.init.zeros_(other.absent_text)
+    with pytest.raises(ValueError, match=r"no graphs of this model\. Export it again"):
+        assemble_repository(other, processor, tmp_path / "hub", "anna/x", onnx=graphs)
 
 
 def test_a_tower_of_another_family_is_exported_and_answers_with_its_tokenizer(saved_model, tmp_path):

@@ -100,6 +100,12 @@ def test_the_notebook_and_our_saved_model_predict_and_answer(setting, few_ticks)
         assert few_ticks in ([24] * 3, [24 * most] * 3)
     with setting.side("ours", "ours-answer", model) as side:
         assert side.take_turn(2).rows == 2
+    pytest.importorskip("onnxruntime")
+    for path in sides.save_graphs(setting, model).values():
+        few_ticks.clear()
+        with pytest.raises(SystemExit):
+            sides.graph(setting, model, path)
+        assert few_ticks == [24] * 3
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -175,9 +181,11 @@ class Paced(Side):
 
 def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     pace = {"ours": 0.025, "cold": 0.025, "notebook": 0.1, "limit": 0.02, "catalogue": 0.1, "pipeline": 0.025}
+    pace |= {"fp32": 0.025, "int8": 0.01}
     monkeypatch.setattr(Setting, "training_side", lambda _, name, **__: Paced(name, pace.get(name, 0.05)))
     monkeypatch.setattr(Setting, "side", lambda _, name, *__: Paced(name, pace[name]))
     monkeypatch.setattr(sides, "save_model", lambda setting: str(tmp_path))
+    monkeypatch.setattr(sides, "save_graphs", lambda *_: {"fp32": "", "int8": ""})
     made = []
 
     @contextmanager
@@ -199,6 +207,8 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     assert tower["without"]["frozen text computed once"]["speed"]["median"] == 0.5
     assert kept["inference"]["towers"]["resnet18"]["latency_ratio"]["median"] == 0.25
     assert kept["inference"]["towers"]["resnet18"]["catalogue_ratio"]["median"] == 0.25
+    graphs = kept["inference"]["towers"]["resnet18"]["onnx"]
+    assert {name: figure["median"] for name, figure in graphs.items()} == {"fp32": 0.8, "int8": 2.0}
     same = {"median": 1.0, "min": 1.0, "max": 1.0}
     assert tower["beside"] == {"processes": 1, "speed": {"ours": same, "notebook": same}}
     assert kept["inference"]["towers"]["resnet18"]["share_of_limit"]["median"] == 0.8
