@@ -20,8 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes that paint [%(default)s]")
     options = parser.parse_args(arguments)
 
-    from semart_hf.miniature.miniature import paint_miniature
-    from semart_hf.miniature.world import MODALITIES
+    from semart_hf.miniature.miniature import MODALITIES, paint_miniature
 
     folder = paint_miniature(**vars(options))
     ceilings = json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))

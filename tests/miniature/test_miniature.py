@@ -12,10 +12,9 @@ from release_builder import contents
 
 from semart_hf.catalogue.rules import medium_of
 from semart_hf.cli.miniature import main
-from semart_hf.miniature import world as world_module
-from semart_hf.miniature.miniature import COLUMNS, SUBJECTS, catalogue, describe, paint_miniature, sample_paintings
+from semart_hf.miniature import miniature as module
+from semart_hf.miniature.miniature import COLUMNS, SUBJECTS, ceilings, paint_miniature, sample_paintings
 from semart_hf.miniature.painter import SHORT_SIDE, paint
-from semart_hf.miniature.world import COUNTS, SILENT, Cue, World, art_history, ceilings, with_long_tail
 
 # Labels too rare to be learned from the default number of paintings.
 RARE = {"type": ("study",), "school": ("Greek", "Swedish"), "timeframe": ("1351-1400",), "medium": ("other",)}
@@ -29,12 +28,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def history():
-    return art_history()
+    return module.art_history()
 
 
 @pytest.fixture(scope="module")
 def tail(history):
-    return with_long_tail(history)
+    return module.with_long_tail(history)
 
 
 def rows_of(folder, split):
@@ -48,11 +47,11 @@ def tiny_world():
     prior = np.random.default_rng(5).random((2, 2, 2, 2)) ** 2
     strong, weak = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[0.6, 0.1, 0.3], [0.2, 0.5, 0.3]])
     blind = np.array([[0.5, 0.5], [0.5, 0.5]])
-    return World(
+    return module.World(
         labels=dict.fromkeys(tasks, ("a", "b")),
         prior=prior / prior.sum(),
-        image={task: Cue(("x", "y"), blind if task == "school" else strong) for task in tasks},
-        text={task: Cue(("x", "y", SILENT), weak) for task in tasks},
+        image={task: module.Cue(("x", "y"), blind if task == "school" else strong) for task in tasks},
+        text={task: module.Cue(("x", "y", module.SILENT), weak) for task in tasks},
         missing_text=0.25,
     )
 
@@ -93,11 +92,11 @@ def test_the_best_reachable_search_is_an_order_by_what_cues_say_of_each_other():
     shown = np.eye(2)
     said = np.array([[0.75, 0.0, 0.25], [0.0, 0.75, 0.25]])
     labels = {"type": ("a", "b")}
-    image, text = Cue(("x", "y"), shown), Cue(("x", "y", SILENT), said)
-    world = World(labels, np.array([0.5, 0.5]), {"type": image}, {"type": text}, 0)
-    paintings = [("x", "x"), ("x", "x"), ("y", "y"), ("y", SILENT), ("y", None)]
+    image, text = module.Cue(("x", "y"), shown), module.Cue(("x", "y", module.SILENT), said)
+    world = module.World(labels, np.array([0.5, 0.5]), {"type": image}, {"type": text}, 0)
+    paintings = [("x", "x"), ("x", "x"), ("y", "y"), ("y", module.SILENT), ("y", None)]
     cues = [({"type": image}, None if text is None else {"type": text}) for image, text in paintings]
-    found = world_module.search_ceilings(world, cues)
+    found = module.search_ceilings(world, cues)
     # By text one of two, three times, and one of four; by picture one of two, twice, then y before the silent one.
     assert found["text_to_image"]["recall_at_1"] == pytest.approx((0.5 + 0.5 + 0.5 + 0.25) / 4)
     assert found["image_to_text"]["recall_at_1"] == pytest.approx((0.5 + 0.5 + 1 + 0) / 4)
@@ -230,7 +229,7 @@ def test_every_cue_value_can_be_painted_and_described(history):
     assert seen == [8, 4, 7, 5]
     rng = np.random.default_rng(0)
     paintings = [painting for painting in sample_paintings(history, 0, 0, 600) if painting.text_cues]
-    descriptions = [describe(painting.text_cues, rng) for painting in paintings]
+    descriptions = [module.describe(painting.text_cues, rng) for painting in paintings]
     assert all(10 <= len(description.split()) <= 40 for description in descriptions)
     assert all(description[0].isupper() and description[-1] in '.e"' for description in descriptions)
     assert not any(re.search(r"[{}]|\b[Aa] [AEIOUaeiou]|\b[Aa]n [^AEIOUaeiou]", text) for text in descriptions)
@@ -239,7 +238,7 @@ def test_every_cue_value_can_be_painted_and_described(history):
         description.encode("cp1252")
     for medium in history.labels["medium"]:
         labels = {"type": "genre", "school": "Dutch", "timeframe": "1601-1650", "medium": medium}
-        techniques = {catalogue(labels, 1.2, rng)["TECHNIQUE"] for _ in range(40)}
+        techniques = {module.catalogue(labels, 1.2, rng)["TECHNIQUE"] for _ in range(40)}
         assert {medium_of(technique) for technique in techniques} == {medium}, techniques
 
 
@@ -258,13 +257,10 @@ def test_an_interrupted_painting_leaves_nothing_and_a_folder_that_lost_files_is_
         paint_miniature(tmp_path, num_train=1, num_val=1, num_test=1)
 
 
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [({"seed": -1}, "Got seed=-1, but it is 0 or more"), ({"num_val": 0}, "Got num_val=0, but it is 1 or more")],
-)
-def test_numbers_out_of_range_are_refused(tmp_path, option, message):
-    with pytest.raises(ValueError, match=message):
-        paint_miniature(tmp_path / "release", **option)
+def test_numbers_out_of_range_are_refused(tmp_path):
+    for name, value, least in (("seed", -1, 0), ("num_val", 0, 1)):
+        with pytest.raises(ValueError, match=f"Got {name}={value}, but it is {least} or more"):
+            paint_miniature(tmp_path / "release", **{name: value})
 
 
 def test_labels_go_together_as_before_and_each_is_as_frequent_as_in_semart(history, tail):
@@ -277,9 +273,9 @@ def test_labels_go_together_as_before_and_each_is_as_frequent_as_in_semart(histo
     assert np.nanmax(np.abs(rest)) < 1e-6
     for axis, (task, labels) in enumerate(tail.labels.items()):
         shares = tail.prior.sum(axis=tuple(other for other in range(4) if other != axis))
-        counts = np.array([COUNTS[task][label] for label in labels])
+        counts = np.array([module.COUNTS[task][label] for label in labels])
         assert shares == pytest.approx(counts / counts.sum(), abs=1e-8)
-        assert len(labels) == len(COUNTS[task])
+        assert len(labels) == len(module.COUNTS[task])
 
 
 def test_a_long_tail_is_painted_and_is_another_miniature(tail, tmp_path, monkeypatch, capsys):
@@ -312,6 +308,6 @@ def test_subjects_are_the_things_that_were_drawn(tmp_path):
     assert {"Madonna" in subjects for subjects in shown["religious"]} == {True, False}
     assert all(("Madonna" in subjects) != ("Crucifixion" in subjects) for subjects in shown["religious"])
     rows = rows_of(paint_miniature(tmp_path / "new", num_train=4, num_val=1, num_test=1), "train")
-    world = sample_paintings(art_history(), 0, 0, 4)
+    world = sample_paintings(module.art_history(), 0, 0, 4)
     drawn = [paint(one.image_cues, np.random.default_rng((*one.key, 1)))[1] for one in world]
     assert [row[SUBJECTS] for row in rows] == ["; ".join(subjects) for subjects in drawn]
