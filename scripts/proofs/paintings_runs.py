@@ -33,7 +33,7 @@ from semart_hf.evaluation.scores import bootstrap_intervals, flatten_scores, sco
 from semart_hf.evaluation.vocabularies import load_split
 from semart_hf.files import write_text
 from semart_hf.model.output_semart import UNKNOWN_LABEL
-from semart_hf.preparation.prepared_pictures import picture_signature
+from semart_hf.preparation.shards import picture_signature
 from semart_hf.recipes.recipe import read_recipe
 
 RECIPE, SEMART_RECIPE = "paintings", "semart-efficientnet_b0"

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.pictures_semart import PictureError, load_picture
 from semart_hf.model.processing_semart import SemArtProcessor, is_missing
-from semart_hf.preparation.prepared_pictures import MAX_BITS, picture_signature, text_digest
+from semart_hf.preparation.shards import MAX_BITS, picture_signature, text_digest
 
 from .data_arguments import Augmentation
 from .rows import labels_of

@@ -1,32 +1,51 @@
 """Shards: rows of a catalogue as a Parquet file with their pictures in it, and a note of what was found on the way."""
 
 import hashlib
+import io
 import json
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import fsspec  # type: ignore[import-untyped]
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
+import semart_hf
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
 from semart_hf.catalogue.schema import UNKNOWN, numbers_of_labels
 from semart_hf.catalogue.tables import ReleaseTables, labels_of_task, numbered
 from semart_hf.catalogue.text import answers_in_text, is_description_alone, mask_label_words, named_labels, text_of
-from semart_hf.files import atomic_file, write_text
-from semart_hf.model.pictures_semart import PictureError
-
-from .prepared_pictures import ENCODINGS, prepare_picture, text_digest
+from semart_hf.files import atomic_file, read_json, write_text
+from semart_hf.model.picture_sources_semart import picture_error, read_file
+from semart_hf.model.pictures_semart import PictureError, open_picture, reduce_jpeg, to_rgb
 
 logger = logging.getLogger(__name__)
 #: Rows that are read together from a shard: few enough to stream, enough for a download.
 ROWS_PER_GROUP = 64
 _FORMAT = 5  # a shard whose note was written under another number is written again
+#: How a prepared picture can be stored: ending of its name and Pillow's options; from 92 on no losses are seen.
+ENCODINGS: dict[str, tuple[str, dict[str, object]]] = {
+    "jpeg": (".jpg", {"format": "JPEG", "quality": 92, "subsampling": "4:4:4"}),
+    "png": (".png", {"format": "PNG"}),
+    "webp": (".webp", {"format": "WEBP", "quality": 92}),
+}
+_MIN_SIDE = 16  # pixels; a shorter one shows no painting
+_MAX_ASPECT = 25  # a long handscroll is about 1 to 20; more comes from broken files
+# What Pillow notes of a JPEG that carries nothing beside its pixels, such as EXIF, a profile or a comment.
+_PLAIN_INFO = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "progressive", "progression"}
+_COSINE = np.cos(np.pi / 64 * np.outer(np.arange(16), np.arange(64) + 0.5)).astype(np.float32)
+#: Bits (of 256) in which the signatures of two files of one picture may differ. Recompression, halving, brightening
+#: and greying of 421 real paintings change 24 at most; the closest two different paintings among them differ in 88.
+MAX_BITS = 32
 # The split, the number in it from 0, and rows: with the schema's columns but `image`, with `label_names` by task and
 # the author's, with `findings`, and with `picture_found` by `find_picture` and `picture_status`, its size and time.
 Shard = tuple[str, int, list[dict[str, Any]]]
@@ -179,8 +198,8 @@ def write_shard(
     depends_on = json.dumps((_FORMAT, pa.__version__, columns, vars(options), rows), default=str)
     key = hashlib.blake2b(depends_on.encode(), digest_size=16).hexdigest()
     file = shard_file(folder, split, number)
-    is_there = file.with_suffix(".json").is_file() and (file.is_file() or mirror is not None)
-    if not is_there or read_note(file)["key"] != key:
+    done = read_json(file.with_suffix(".json")) if file.is_file() or mirror is not None else None
+    if done is None or done["key"] != key:
         note: dict[str, Any] = {"key": key, "rows": [], "problems": []}
         _write_parquet(file, _kept_rows(shard, options, note), schema)
         write_text(file.with_suffix(".json"), json.dumps(note, ensure_ascii=False))
@@ -192,12 +211,6 @@ def write_shard(
 def shard_file(folder: Path, split: str, number: int) -> Path:
     """The Parquet file of a shard; its note lies beside it."""
     return folder / f"{split}-{number:05d}.parquet"
-
-
-def read_note(file: Path) -> dict[str, Any]:
-    """What `write_shard` noted beside a shard's file."""
-    note: dict[str, Any] = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-    return note
 
 
 def _kept_rows(shard: Shard, options: PreparationOptions, note: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -246,3 +259,73 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema
     with atomic_file(path) as unfinished, pq.ParquetWriter(unfinished, schema, **options) as writer:
         while group := list(islice(rows, ROWS_PER_GROUP)):
             writer.write_table(pa.Table.from_pylist(group, schema))
+
+
+class PreparedPicture(NamedTuple):
+    """A picture as it is stored, and what was learned on the way."""
+
+    content: bytes  # the encoded file
+    source_size: tuple[int, int]  # width and height in the source's file, before EXIF rotation
+    source_format: str  # by Pillow's name
+    source_digest: bytes  # 16 bytes
+    signature: bytes  # see `picture_signature`
+    num_frames: int  # more than 1 for an animation or a file of several pages, of which the first is stored
+
+
+def prepare_picture(path: Path, *, image_size: int, encoding: str = "jpeg") -> PreparedPicture:
+    """The picture of a file in RGB, its shorter side `image_size` pixels, or less where the file has less.
+
+    A plain JPEG that is small enough stays as it is, byte by byte: coding it again would only lose.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd files: what matters is raised or reported
+        semart_hf.register_heif()
+        source = read_file(path)
+        picture = open_picture(source)
+        source_size, source_format = picture.size, str(picture.format)
+        shorter, longer = sorted(source_size)
+        if shorter < _MIN_SIDE or longer > _MAX_ASPECT * shorter:
+            limits = f"sides of {_MIN_SIDE} pixels or more and at most {_MAX_ASPECT} to 1 show a painting"
+            raise picture_error("absurd_size", f"{picture.width:,} x {picture.height:,} pixels; {limits}")
+        num_frames = 1
+        with suppress(Exception):  # a later frame is broken; whether this one is shows itself in decoding
+            num_frames = int(getattr(picture, "n_frames", 1))
+        is_plain = source_format == "JPEG" and picture.mode == "RGB" and set(picture.info) <= _PLAIN_INFO
+        reduce_jpeg(picture, image_size)
+        rgb = to_rgb(picture)
+    shorter = min(rgb.size)
+    size = [max(1, round(side * image_size / shorter)) for side in rgb.size]
+    small = rgb if shorter <= image_size else rgb.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+    content = source
+    if not (is_plain and small.size == source_size and encoding == "jpeg"):
+        file, bare = io.BytesIO(), Image.new(small.mode, small.size)  # else PNG and WebP have its profile and EXIF
+        bare.paste(small)
+        bare.save(file, **ENCODINGS[encoding][1])
+        content = file.getvalue()
+    return PreparedPicture(
+        content=content,
+        source_size=source_size,
+        source_format=source_format,
+        source_digest=hashlib.blake2b(source, digest_size=16).digest(),
+        signature=picture_signature(small),
+        num_frames=num_frames,
+    )
+
+
+def picture_signature(picture: Image.Image) -> bytes:
+    """32 bytes that say how light and dark lie in the picture, at its 256 coarsest frequencies.
+
+    Source: the perceptual hash of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010,
+        section 3.2.1, with 16 x 16 instead of 8 x 8 coefficients.
+    """
+    grey = picture.resize((64, 64), Image.Resampling.BOX).convert("L")
+    # einsum and not @, whose threads would wait for each other in every worker.
+    rows = np.einsum("fy,yx->fx", _COSINE, np.asarray(grey, dtype=np.float32))
+    frequencies = np.einsum("fx,gx->fg", rows, _COSINE)
+    bits = frequencies > np.median(frequencies.ravel()[1:])  # the first one is the mean brightness
+    return np.packbits(bits).tobytes()
+
+
+def text_digest(text: str) -> str:
+    """16 hexadecimal digits that are equal for texts of the same words, whatever their case and spacing."""
+    return hashlib.blake2b(" ".join(text.casefold().split()).encode(), digest_size=8).hexdigest()

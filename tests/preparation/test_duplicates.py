@@ -2,7 +2,8 @@ import time
 
 import numpy as np
 
-from semart_hf.preparation.prepared_pictures import MAX_BITS, Copy, find_copies, find_similar, text_digest
+from semart_hf.preparation.preparation import Copy, find_copies, find_similar
+from semart_hf.preparation.shards import MAX_BITS, text_digest
 
 
 def rows_of(*rows: tuple[int, str | None, str | None, bytes | None, str | None]) -> list[dict]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import zlib
+from itertools import islice
 from pathlib import Path
 from unittest import mock
 
@@ -26,27 +27,18 @@ from semart_hf.preparation.shards import Mirror
 SMALL = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=8)
 
 PREPARE = """
-import sys
-from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
-from semart_hf.catalogue.catalogue import read_rows
-options = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=8)
-prepare_paintings(read_rows(sys.argv[1]), sys.argv[2], options, num_proc=2)
-"""
-
-
-SHARED = """
 import os, sys
 import datasets
 from accelerate import PartialState
 from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 from semart_hf.preparation.shards import Mirror
-datasets.config.HF_DATASETS_CACHE = sys.argv[3] + os.environ["RANK"]  # as of two machines
+datasets.config.HF_DATASETS_CACHE = sys.argv[3] + os.environ.get("RANK", "")  # as of two machines
 options = PreparationOptions(image_size=48, min_label_count=2, rows_per_shard=8)
 mirror = Mirror(sys.argv[2]) if "://" in sys.argv[2] else None
 state = PartialState(cpu=True)
 folder = mirror.folder if mirror else sys.argv[2]
-prepare_paintings(read_rows(sys.argv[1]), folder, options, num_proc=1, state=state, mirror=mirror)
+prepare_paintings(read_rows(sys.argv[1]), folder, options, num_proc=int(sys.argv[4]), state=state, mirror=mirror)
 if mirror and state.is_main_process:
     mirror.publish()
 """
@@ -69,7 +61,7 @@ def whole(tmp_path_factory, release):
 
 def test_a_killed_run_leaves_nothing_running_and_is_continued_to_the_same_bytes(release, whole, tmp_path, monkeypatch):
     output, work = tmp_path / "out", tmp_path / ".out.preparing"
-    with Python("-c", PREPARE, release, output, output=tmp_path / "log") as process:
+    with Python("-c", PREPARE, release, output, tmp_path / "cache", 2, output=tmp_path / "log") as process:
         process.wait_until(lambda: len(list(work.glob("train-*.json"))) >= 4)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(process.pid, signal.SIGKILL)  # not its group
@@ -99,7 +91,7 @@ def test_processes_share_the_work_and_what_a_killed_one_left_is_done_by_the_othe
     logs, output = tmp_path / "logs", tmp_path / "out"
     logs.mkdir()
     work = tmp_path / ("out.preparing" if place == "address" else ".out.preparing")
-    words = ["-c", SHARED, release, output.as_uri() if place == "address" else output, tmp_path / "cache"]
+    words = ["-c", PREPARE, release, output.as_uri() if place == "address" else output, tmp_path / "cache", 1]
     first, second = launched(2)
     with (
         Python(*words, output=logs / "first", OMP_NUM_THREADS="1", **first) as one,
@@ -237,12 +229,8 @@ def hostile_files() -> dict[str, tuple[bytes | None, str]]:
         "directory": (lambda n: None, "not_a_file"),
         "noise": (lambda n: np.random.default_rng(n).bytes(3000), "not_a_picture"),
     }
-    files: dict[str, tuple[bytes | None, str]] = {}
-    while len(files) < 200:
-        number = len(files) // len(kinds)
-        kind = list(kinds)[len(files) % len(kinds)]
-        files[f"{kind}-{number}.jpg"] = (kinds[kind][0](number), kinds[kind][1])
-    return files
+    numbered = ((number, kind) for number in range(200) for kind in kinds.items())
+    return {f"{kind}-{number}.jpg": (make(number), fault) for number, (kind, (make, fault)) in islice(numbered, 200)}
 
 
 def test_two_hundred_hostile_files(tmp_path):

@@ -9,7 +9,7 @@ from PIL import Image, ImageCms
 from release_builder import encoded, painting
 
 from semart_hf.model.pictures_semart import PictureError
-from semart_hf.preparation.prepared_pictures import ENCODINGS, picture_signature, prepare_picture
+from semart_hf.preparation.shards import ENCODINGS, picture_signature, prepare_picture
 
 WHOLE = encoded(painting(0, (300, 300)), "PNG")
 TORN = WHOLE[:200] + bytes(50) + WHOLE[250:]
