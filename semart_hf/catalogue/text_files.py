@@ -256,36 +256,28 @@ def _records(lines: Iterator[str], delimiter: str, line: int) -> Iterator[Record
             yield following
 
     num_columns = 0
-    fields: list[str] | None
     while (start := next(ahead(), None)) is not None:
-        if '"' not in start:  # most lines, and five times as fast
-            if text := start.rstrip("\r\n"):
-                plain = _without_empty_end(text.split(delimiter), num_columns)
-                yield Record(line, 1, plain, quotes_are_literal=False)
-                num_columns = num_columns or len(plain)
-            line += 1
-            del held[:1]
-            continue
-        # An unclosed quote is read no further than 131,072 characters, `csv.field_size_limit`.
-        reader = csv.reader(ahead(), delimiter=delimiter, strict=True)
-        try:
-            fields = _without_empty_end(next(reader), num_columns)
-        except csv.Error:
-            fields = None  # its quotes do not pair
-        num_lines = reader.line_num
-        is_right = fields is not None and len(fields) == (num_columns or len(fields))
-        # A record over several lines may be a row a line, tied together by two quotes that are not a pair.
-        counts = {text.rstrip("\r\n").count(delimiter) + 1 for text in held[:num_lines]}
-        if fields and is_right and (num_lines == 1 or counts != {num_columns}):
-            yield Record(line, num_lines, fields, quotes_are_literal=False)
-            num_columns = num_columns or len(fields)
-        elif fields != []:
-            literal = _without_empty_end(held[0].rstrip("\r\n").split(delimiter), num_columns)
-            num_columns = num_columns or len(literal)
+        text = start.rstrip("\r\n")
+        fields, num_lines, is_literal = _without_empty_end(text.split(delimiter), num_columns), 1, False
+        if '"' in text:  # most lines have none, and are read five times as fast
+            # An unclosed quote is read no further than 131,072 characters, `csv.field_size_limit`.
+            reader = csv.reader(ahead(), delimiter=delimiter, strict=True)
+            try:
+                parsed = _without_empty_end(next(reader), num_columns)
+            except csv.Error:
+                parsed = []  # its quotes do not pair
+            num_read, counts = reader.line_num, {one.count(delimiter) + 1 for one in held[: reader.line_num]}
+            # A record over several lines may be a row a line, tied together by two quotes that are not a pair.
+            is_whole = num_read == 1 or counts != {num_columns}
+            is_right = is_whole and len(parsed) == (num_columns or len(parsed))
             # One whole line with too few or too many fields is shown as it was parsed.
-            is_malformed = fields is not None and num_lines == 1 and len(literal) != num_columns
-            yield Record(line, 1, fields if fields and is_malformed else literal, not is_malformed)
-            num_lines = 1
+            is_malformed = num_read == 1 and len(fields) != (num_columns or len(fields))
+            is_literal = not (parsed and (is_right or is_malformed))
+            if not is_literal:
+                fields, num_lines = parsed, num_read
+        if text:
+            yield Record(line, num_lines, fields, is_literal)
+            num_columns = num_columns or len(fields)
         line += num_lines
         del held[:num_lines]
 
