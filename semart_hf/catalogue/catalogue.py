@@ -209,11 +209,11 @@ def _read_table(
             if mapping.splits and mapping.splits.column:
                 values = cells[mapping.splits.column]
                 columns["split"] = [names_of_splits.get(normal(value)) for value in values]
-                for row, (number, value) in enumerate(zip(numbers, values, strict=True)):
-                    if columns["split"][row] is None:
+                of_rows = zip(numbers, values, columns["split"], columns["image_file"], strict=True)
+                for number, value, split, name in of_rows:
+                    if split is None:
                         detail = f"{mapping.splits.column} is {value!r}, which names no split"
-                        finding = ("unknown_split", detail, "dropped")
-                        without_split.append(Problem(number, None, columns["image_file"][row], *finding))
+                        without_split.append(Problem(number, None, name, "unknown_split", detail, "dropped"))
             arrays = {name: pa.array(values, pa.string()) for name, values in columns.items()}
             yield pa.table({"row_number": pa.array(numbers, pa.int64())} | arrays)
 

@@ -176,12 +176,16 @@ def with_named_labels(rows: datasets.Dataset) -> datasets.Dataset:
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(name, datasets.Image(decode=False))
         elif isinstance(getattr(feature, "feature", feature), datasets.ClassLabel):
-            word, new = datasets.Value("string"), f"{name} in words"
-            labels = [named_label(cell, feature) for cell in rows[name]]
-            # Added first: a data set without a column has no rows to add one to.
-            rows = rows.add_column(new, labels, feature=datasets.List(word) if hasattr(feature, "feature") else word)
-            rows = rows.remove_columns(name).rename_column(new, name)
+            word, labels = datasets.Value("string"), [named_label(cell, feature) for cell in rows[name]]
+            rows = with_column(rows, name, labels, datasets.List(word) if hasattr(feature, "feature") else word)
     return rows
+
+
+def with_column(rows: datasets.Dataset, name: str, cells: Any, feature: Any) -> datasets.Dataset:
+    """The rows with a column in place of any of this name, which may be their only one."""
+    if rows.column_names == [name]:  # without a column there would be no rows to add one to
+        return datasets.Dataset.from_dict({name: cells}, features=datasets.Features({name: feature}))
+    return rows.remove_columns({name}.intersection(rows.column_names)).add_column(name, cells, feature=feature)
 
 
 def named_label(cell: Any, feature: Any) -> Any:

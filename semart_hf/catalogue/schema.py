@@ -173,14 +173,10 @@ def scale_of(task: Mapping[str, Any]) -> Scale | None:
 
 def label_years(labels: Sequence[str]) -> npt.NDArray[np.float64] | None:
     """First and last year of each label (labels, 2), NaN for `UNK`; None where another label is no span of years."""
-    years = np.full((len(labels), 2), np.nan)
-    for index, label in enumerate(labels):
-        span = _PERIOD.fullmatch(label.strip())
-        if span is not None:
-            years[index] = [float(span[1]), float(span[2])]
-        elif label != UNKNOWN:
-            return None
-    return None if np.isnan(years).all() else years
+    spans = [_PERIOD.fullmatch(label.strip()) for label in labels]
+    if not any(spans) or any(span is None and label != UNKNOWN for span, label in zip(spans, labels, strict=True)):
+        return None
+    return np.array([span.groups() if span else (np.nan, np.nan) for span in spans], dtype=np.float64)
 
 
 def positions_of(labels: Sequence[str]) -> list[float | None] | None:

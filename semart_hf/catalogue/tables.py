@@ -189,10 +189,10 @@ def stored_rows(tables: Iterable[pa.Table]) -> datasets.Dataset:
 
 
 def cells_of(rows: datasets.Dataset, column: str) -> Iterator[Any]:
-    """The cells of a column of `stored_rows` one after the other, of which a piece is in memory at a time."""
-    for chunk in rows.data.column(column).chunks:
-        for start in range(0, len(chunk), PIECE_ROWS):
-            yield from chunk[start : start + PIECE_ROWS].to_pylist()
+    """The cells of a column one after the other: each by itself takes ten times as long; at once, all memory."""
+    cells = rows[column]
+    for start in range(0, len(cells), PIECE_ROWS):
+        yield from cells[start : start + PIECE_ROWS]
 
 
 def labels_of_task(tables: Iterable[datasets.Dataset], task: Task) -> Iterator[str]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from semart_hf.catalogue import schema
-from semart_hf.catalogue.catalogue_files import named_label
+from semart_hf.catalogue.catalogue_files import named_label, with_column
 from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.catalogue.rules import label_text
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
@@ -159,20 +159,21 @@ def tasks_of(paintings: Any, tasks: Iterable[Any] | None, *, min_label_count: in
     found = []
     for task in schema.read_tasks(labelled_columns(paintings.features).values() if tasks is None else tasks):
         feature, least = _label_feature(paintings, task), task.min_label_count or min_label_count
-        if task.kind == "multi_label":
-            found.append(_multi_label_task(paintings, task, feature, least))
-            continue
+        entry: dict[str, Any] = {**task.origin}
         problem = ""
-        if isinstance(feature, datasets.ClassLabel) and task.rule is None:
+        if task.kind == "multi_label":
+            several, problem = _several_labels(paintings, task, feature, least)
+            entry |= several
+        elif isinstance(feature, datasets.ClassLabel) and task.rule is None:
             if task.min_label_count is not None:
                 raise ValueError(
                     f"Got min_label_count={least} for {task.name}, but {task.source!r} has labels already. Drop it."
                 )
-            labels = list(feature.names)
-            problem = "" if len(labels) > 1 else f"with the labels {labels}"
+            entry["labels"] = list(feature.names)
+            problem = "" if len(feature.names) > 1 else f"with the labels {entry['labels']}"
         else:
             cells = [label_text(cell, task.rule) for cell in cells_of_task(paintings, task.origin)]
-            labels = schema.learn_vocabulary(cells, min_label_count=least)
+            entry["labels"] = labels = schema.learn_vocabulary(cells, min_label_count=least)
             known = [cell for cell in cells if cell is not None]
             distinct, vocabulary = {*known}, {*labels}
             if len({cell if cell in vocabulary else schema.UNKNOWN for cell in distinct}) < 2:
@@ -181,9 +182,12 @@ def tasks_of(paintings: Any, tasks: Iterable[Any] | None, *, min_label_count: in
             elif len(known) == len(distinct) > 2:
                 problem = f"with another label in each of {len(known):,} rows: an identifier"
         if problem:
-            raise _unusable(task, problem)
-        entry: dict[str, Any] = {**task.origin, "labels": labels}
+            raise ValueError(
+                f"Got the column {task.source!r} for the task {task.name}, {problem}. A task has labels to choose "
+                "between, some of them more than once. Choose another column, or a smaller min_label_count."
+            )
         if task.kind == "ordered":
+            labels = entry["labels"]
             if task.order or not isinstance(feature, datasets.ClassLabel) or schema.positions_of(labels):
                 entry["labels"] = schema.ordered_labels(labels, task.order, task.name)
             positions = None if task.order else schema.positions_of(entry["labels"])
@@ -196,32 +200,24 @@ def tasks_of(paintings: Any, tasks: Iterable[Any] | None, *, min_label_count: in
     return found
 
 
-def _unusable(task: schema.Task, problem: str) -> ValueError:
-    return ValueError(
-        f"Got the column {task.source!r} for the task {task.name}, {problem}. A task has labels to choose between, "
-        "some of them more than once. Choose another column, or a smaller min_label_count."
-    )
-
-
-def _multi_label_task(paintings: Any, task: schema.Task, feature: Any, least: int) -> dict[str, Any]:
-    """A task with several labels: those of its lists' `ClassLabel`, or the frequent ones, most frequent first."""
+def _several_labels(paintings: Any, task: schema.Task, feature: Any, least: int) -> tuple[dict[str, Any], str]:
+    """Labels of a task with several, its lists' own or the frequent ones, and their separator; and what is wrong."""
     cells = list(cells_of_task(paintings, task.origin))
     separator = schema.separator_of(cells, task.separator, task.source)
     cells = [labels for cell in cells if (labels := schema.labels_in(cell, separator)) is not None]
     counts = Counter(label for cell in cells for label in cell)
     names = getattr(getattr(feature, "feature", None), "names", None)
-    frequent = sorted((-count, label) for label, count in counts.items() if count >= least)
-    labels = [name for name in names if name != schema.UNKNOWN] if names else [label for _, label in frequent]
+    learned = names or schema.learn_vocabulary(counts.elements(), min_label_count=least)
+    labels = [name for name in learned if name != schema.UNKNOWN]
     problem = f"none occurs at least {least} times" if not labels else ""
     if len(cells) > 2 and not names and counts and max(counts.values()) == 1:
         problem = "none occurs twice"
     elif labels and all(counts[label] == len(cells) for label in labels):
         problem = "all are in every row"
-    if problem:
-        raise _unusable(task, f"with {len(counts):,} labels in {len(cells):,} rows, of which {problem}")
     # Cells of text that the model reads or writes later have one, too, which no label has in it.
     separator = separator or next((mark for mark in (";", "|") if not any(mark in one for one in labels)), None)
-    return {**task.origin, "labels": labels} | ({"separator": separator} if separator else {})
+    problem = problem and f"with {len(counts):,} labels in {len(cells):,} rows, of which {problem}"
+    return {"labels": labels} | ({"separator": separator} if separator else {}), problem
 
 
 def _label_feature(paintings: Any, task: schema.Task) -> Any:
@@ -265,22 +261,15 @@ def with_label_columns(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]
         if is_multi_label(task):
             if not is_own or isinstance(getattr(feature, "feature", None), datasets.ClassLabel):
                 kind = text if isinstance(feature, datasets.Value) else datasets.List(text)
-                rows = _with_column(rows, name, list(cells_of_task(rows, task)), kind)
+                rows = with_column(rows, name, list(cells_of_task(rows, task)), kind)
             continue
         cells = list(cells_of_task(rows, task))
         labels = [label_text(cell, rule) for cell in cells]
         are_numbers = "labels" in task and not any(isinstance(cell, str) for cell in cells)
         if is_own and (labels == cells or (are_numbers and not set(labels) & set(task["labels"]))):
             continue  # labels as they are, or their numbers
-        rows = _with_column(rows, name, labels, text)
+        rows = with_column(rows, name, labels, text)
     return rows
-
-
-def _with_column(rows: datasets.Dataset, name: str, cells: list[Any], feature: Any) -> datasets.Dataset:
-    """The rows with a column in place of any of this name, which may be their only one."""
-    if rows.column_names == [name]:  # without a column there would be no rows to add one to
-        return datasets.Dataset.from_dict({name: cells}, features=datasets.Features({name: feature}))
-    return rows.remove_columns({name}.intersection(rows.column_names)).add_column(name, cells, feature=feature)
 
 
 def cells_of_task(rows: Any, task: Mapping[str, Any]) -> Iterator[Any]:
@@ -366,7 +355,7 @@ def _renumbered(rows: datasets.Dataset, task: Mapping[str, Any]) -> datasets.Dat
         raise ValueError(f"Got {name} labels {sorted(met - {*labels})}, but the model knows {labels}. Drop them.")
     new: dict[int | None, int | None] = {None: None, -1: None}  # as datasets writes no label
     new |= {number: by_label.get(label, by_label.get(schema.UNKNOWN)) for number, label in enumerate(own)}
-    return _with_column(rows, name, [new[number] for number in cells], datasets.ClassLabel(names=list(labels)))
+    return with_column(rows, name, [new[number] for number in cells], datasets.ClassLabel(names=list(labels)))
 
 
 def labels_per_task(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> int:

@@ -16,14 +16,13 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from semart_hf.catalogue.catalogue_files import named_label
 from semart_hf.catalogue.rules import label_text
+from semart_hf.catalogue.tables import cells_of
 from semart_hf.catalogue.text import text_of
 
 from .sampling import DRAW_KEY
 
 # Footers that are asked for at a time: over a network each takes as long as the way there and back.
 _NUM_FOOTERS = 16
-# Cells of a column that are read at a time.
-_NUM_CELLS = 1024
 
 
 class _Group(NamedTuple):
@@ -194,9 +193,7 @@ def column_of(rows: Any, name: str) -> Iterator[Any]:
     elif not hasattr(rows, "column_names"):
         yield from (row.get(name) for row in rows)
     elif name in rows.column_names:
-        column = rows[name]
-        for start in range(0, len(column), _NUM_CELLS):  # one by one takes ten times as long; at once, all memory
-            yield from column[start : start + _NUM_CELLS]
+        yield from cells_of(rows, name)
 
 
 def undecoded(rows: datasets.Dataset) -> datasets.Dataset:

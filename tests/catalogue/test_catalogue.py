@@ -270,22 +270,22 @@ def test_rules_of_columns(tmp_path):
 
 
 def test_a_mapping_has_tasks_of_its_own(tmp_path):
-    (tmp_path / "p.csv").write_text("file,Style,Wing,made\na,Baroque,1,1642\nb,,2,c. 1700\nc,Gothic,1,1450\n")
+    (tmp_path / "p.csv").write_text("file,Style,Wing,made\na,Baroque,1,1642\nb,,2,c. 1700\nc,Gothic,1,1701\nd,,,?\n")
     century = {"name": "century", "column": "date", "rule": "century"}
     tasks = [{"name": "style", "column": "Style"}, "wing", century]
     columns = {"image_file": "file", "date": "made", "wing": {"from": "Wing", "values": {1: "north"}}}
     tables = read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL | {"tasks": tasks, "columns": columns}))
     assert [task.entry for task in tables.tasks] == [{"name": "style"}, {"name": "wing"}, century]
-    assert values(tables, "style") == ["Baroque", None, "Gothic"]
-    assert values(tables, "wing") == ["north", None, "north"]
-    assert values(tables, "century") == ["1601-1700", "1601-1700", "1401-1500"]
+    assert values(tables, "style") == ["Baroque", None, "Gothic", None]
+    assert values(tables, "wing") == ["north", None, "north", None]
+    assert values(tables, "century") == ["1601-1700", "1601-1700", "1701-1800", None]
     assert tables.extra_columns == []
     assert "school" not in tables.splits["train"].column_names
     other = read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL | {"columns": {"type": "Style"}}))
     merged = merge_tables({"one": tables, "two": other})
     names = [task.name for task in merged.tasks]
     assert names == ["style", "wing", "century", "type", "school", "timeframe", "medium"]
-    assert list(merged.splits["train"]["type"]) == [None] * 3 + ["Baroque", None, "Gothic"]
+    assert list(merged.splits["train"]["type"]) == [None] * 4 + ["Baroque", None, "Gothic", None]
 
 
 @pytest.mark.parametrize(("separator", "values_of"), [(";", None), (None, {"boat": "Boats", "sea": "Sea"})])

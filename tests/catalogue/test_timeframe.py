@@ -13,12 +13,10 @@ from semart_hf.catalogue.rules import half_century, half_century_of
     [
         (1651, None, "1651-1700"),
         (1700, 1700, "1651-1700"),
-        (1650, None, "1601-1650"),
         (1645, 1654, "1601-1650"),
         (1601, 1650, "1601-1650"),
         (1600, 1699, None),
         (1700, 1600, None),
-        (850, None, "0801-0850"),
         (-500, None, None),
         (3001, None, None),
     ],

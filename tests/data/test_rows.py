@@ -46,11 +46,6 @@ def test_files_that_are_no_pictures_are_none(tmp_path, content, modality):
     assert "row 3 (train 2.jpg): The" in str(raised.value)
 
 
-def _each(images, renamed):
-    for path in list(images.iterdir()):
-        path.rename(path.with_name(renamed(path.name)))
-
-
 def _link(images):
     store = images.rename(images.parents[1] / "store")
     images.mkdir()
@@ -62,14 +57,11 @@ def _link(images):
     ("rename", "message"),
     [
         (lambda images: images.rename(images.with_name("pictures")), "there is no folder Images, but 'pictures'"),
-        (lambda images: images.rename(images.with_name("images")), "there is no folder Images, but 'images'"),
-        (lambda images: _each(images, lambda name: name.upper()), r"no file train 0\.jpg, but TRAIN 0\.JPG"),
-        (lambda images: _each(images, lambda name: name.replace(" ", "%20")), r"but train%200\.jpg"),
-        (lambda images: _each(images, lambda name: name.replace("jpg", "png")), r"but train 0\.png"),
+        (lambda images: [path.rename(path.with_suffix(".png")) for path in images.iterdir()], r"but train 0\.png"),
         (_link, r"(?s)a link that leads outside.*follow_links: true"),
         (lambda images: [path.unlink() for path in images.iterdir()], r"row 1 \(train 0\.jpg\): there is no file"),
     ],
-    ids=["folder", "case of the folder", "case", "%20", "ending", "links", "nothing"],
+    ids=["folder", "ending", "links", "nothing"],
 )
 def test_the_cause_is_guessed(tmp_path, rename, message):
     release = release_of(tmp_path, whole(8))

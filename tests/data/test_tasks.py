@@ -15,13 +15,6 @@ CENTURY = {"name": "century", "column": "date", "rule": "century"}
 TASKS = ["type", "author", CENTURY, {"name": "support", "column": "technique", "rule": "medium"}]
 
 
-@pytest.mark.parametrize(
-    ("date", "century"), [("1642", "1601-1700"), ("c. 1700", "1601-1700"), ("1701", "1701-1800"), ("?", None)]
-)
-def test_the_century_of_a_date(date, century):
-    assert century_of(date) == century
-
-
 @pytest.mark.parametrize("form", ["release", "prepared", "streamed"])
 def test_author_and_derived_tasks_of_a_release(small_release, tmp_path, form):
     data = small_release if form == "release" else tmp_path / "prepared"
