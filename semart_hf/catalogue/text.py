@@ -32,13 +32,13 @@ class _Part(NamedTuple):
 def text_of(row: Mapping[str, object], columns: Sequence[str] | str) -> str | None:
     """A row's text input: its columns in their order, those that are missing left out; `None` where all are.
 
-    A list of columns, whose case does not matter, makes each a sentence. In a template such as
+    A list of columns, whose case does not matter, makes each a sentence. In a template, also alone in a list, such as
     `"{TITLE} ({DATE}), by {AUTHOR}. {DESCRIPTION}"` brackets and words before a column go with it, so that a row
     without date and author gives "The Ninth Wave. A ship founders."
     """
     values = {name.lower(): value for name, value in row.items()}
     text = ""
-    for part in _parts(columns if isinstance(columns, str) else tuple(columns)):
+    for part in _parts(columns_or_template(columns)):
         if part.column not in values:
             raise ValueError(
                 f"Got the text column {part.column.upper()!r}, but the columns are "
@@ -104,13 +104,20 @@ def template_parts(template: str, name: str = "the text template") -> list[tuple
 
 def answers_in_text(text_columns: Sequence[str] | str, tasks: Iterable[tuple[str, str]]) -> str | None:
     """A sentence about the `tasks`, name and column, whose labels the text has in words; `None` if there are none."""
-    read = {part.column for part in _parts(text_columns if isinstance(text_columns, str) else tuple(text_columns))}
+    read = {part.column for part in _parts(columns_or_template(text_columns))}
     if not (found := [name for name, column in tasks if _SOURCES.get(column, column) in read]):
         return None
     return (
         f"The text is made of {sorted(read)}, which has the answer of {', '.join(found)}: a model reads it there. "
         "Leave the column out of text_columns, or the task out of tasks."
     )
+
+
+def columns_or_template(text_columns: Sequence[str] | str) -> tuple[str, ...] | str:
+    """Several columns, or the one template, also where it stands alone in a list, as in a recipe."""
+    if isinstance(text_columns, str):
+        return text_columns
+    return text_columns[0] if len(text_columns) == 1 and "{" in text_columns[0] else tuple(text_columns)
 
 
 def is_description_alone(text_columns: Sequence[str] | str) -> bool:

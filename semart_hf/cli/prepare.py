@@ -62,14 +62,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
 
+    from semart_hf.catalogue.text import columns_or_template
     from semart_hf.documents.data_report import write_data_report, write_dataset_card
     from semart_hf.preparation.preparation import prepare_paintings
     from semart_hf.preparation.shards import Mirror, PreparationOptions
 
-    columns = options.text_columns
-    is_template = len(columns) == 1 and "{" in columns[0]
     given = {name: getattr(options, name) for name in ("image_size", "min_label_count", "mask_label_words")}
-    given |= {"encoding": options.image_format, "text_columns": columns[0] if is_template else tuple(columns)}
+    given |= {"encoding": options.image_format, "text_columns": columns_or_template(options.text_columns)}
     how = {name: getattr(options, name) for name in ("num_proc", "strict", "min_pictures")}
     mirror = Mirror(options.output_dir) if "://" in options.output_dir else None
     folder = mirror.folder if mirror else Path(options.output_dir)

@@ -106,12 +106,6 @@ class DataArguments(Augmentation):
         if self.epoch_length is not None and not self.streaming:
             raise ValueError(f"epoch_length: {self.epoch_length} without streaming: true. Set streaming: true.")
 
-    @property
-    def columns_or_template(self) -> list[str] | str:
-        """`text_columns` as `load_paintings` takes them: several columns, or the one template."""
-        columns = self.text_columns
-        return columns[0] if len(columns) == 1 and "{" in columns[0] else columns
-
 
 def check_values(arguments: Any) -> None:
     """Refuse numbers of a recipe's dataclass that a library would go wrong with, and words that are no choice."""

@@ -20,9 +20,10 @@ from datasets.fingerprint import Hasher
 from PIL import Image
 
 from semart_hf.catalogue.catalogue import RELEASE_FILES, read_rows
+from semart_hf.catalogue.catalogue_files import with_column
 from semart_hf.catalogue.schema import learn_vocabulary, read_tasks
 from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables, cells_of, typed_splits
-from semart_hf.catalogue.text import answers_in_text, is_description_alone, text_of
+from semart_hf.catalogue.text import answers_in_text, columns_or_template, is_description_alone, text_of
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.pictures_semart import FORMATS
 from semart_hf.model.processing_semart import SemArtImageProcessor
@@ -170,7 +171,7 @@ def load_splits(arguments: DataArguments, *, seed: int = 0) -> Splits:
 
     What `modality` does not show is left out of validation and test, so that they are judged as they are learned from.
     """
-    data, columns = arguments.data, arguments.columns_or_template
+    data, columns = arguments.data, arguments.text_columns
     entries = _task_entries(arguments)
     origins = _origins(entries)
     splits = Splits()
@@ -216,8 +217,7 @@ def shown_rows(rows: datasets.Dataset, modality: str) -> datasets.Dataset:
     """The rows, their pictures undecoded, without the pictures or texts that a recipe's `modality` does not show."""
     for name in ("image", "text"):
         if name not in modality and name in rows.column_names:
-            feature = rows.features[name]
-            rows = rows.remove_columns(name).add_column(name, [None] * len(rows), feature=feature)
+            rows = with_column(rows, name, [None] * len(rows), rows.features[name])
     return undecoded(rows)
 
 
@@ -237,9 +237,8 @@ def with_prepared_pictures(
     if not (arguments.prepare and is_whole and is_wanted):
         return rows, None
     tables = getattr(splits, "tables", None) or read_rows(arguments.data, follow_links=arguments.follow_links)
-    columns = arguments.columns_or_template
-    text_columns = columns if isinstance(columns, str) else tuple(columns)
-    options = PreparationOptions(image_size=size, min_label_count=arguments.min_label_count, text_columns=text_columns)
+    columns = columns_or_template(arguments.text_columns)
+    options = PreparationOptions(image_size=size, min_label_count=arguments.min_label_count, text_columns=columns)
     key = Preparation(tables, options).key(with_times=True)
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "prepared" / key
     if not folder.is_dir():

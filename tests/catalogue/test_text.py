@@ -22,6 +22,7 @@ def count_named_labels(texts, rows):
         (("date",), ["TITLE", "DATE", "DESCRIPTION"], "The Ninth Wave. A ship founders."),
         (("title",), ["TITLE", "DESCRIPTION"], "A ship founders."),
         (("description",), ["TITLE", "DESCRIPTION"], "The Ninth Wave"),
+        ((), [TEMPLATE], "The Ninth Wave (1850), by AIVAZOVSKY, Ivan. A ship founders."),
         ((), TEMPLATE, "The Ninth Wave (1850), by AIVAZOVSKY, Ivan. A ship founders."),
         (("date",), TEMPLATE, "The Ninth Wave, by AIVAZOVSKY, Ivan. A ship founders."),
         (("date", "author"), TEMPLATE, "The Ninth Wave. A ship founders."),
