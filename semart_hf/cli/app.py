@@ -12,8 +12,7 @@ from typing import Any
 from semart_hf.documents.table import first_of
 from semart_hf.extras import optional
 
-from .catalogue_options import add_catalogue_options, catalogue_of, reading_of, source_of
-from .command import command, load_classifier, parser_of
+from .command import add_reading, catalogue_of, command, load_classifier, parser_of, reading_of, source_of
 
 MOST_CHARACTERS = 5000
 PREVIEW_SIZE = 720  # pixels of the longer side
@@ -42,7 +41,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--auth_file", type=Path, metavar="FILE", help="a line name:password for each visitor")
     add("--index", metavar="INDEX", help="what `semart-hf index` has written with this model: tabs to search it")
     add("--catalogue", type=Path, metavar="FILE", help="what `semart-hf predict CATALOGUE` has written: to review it")
-    add_catalogue_options(parser, fetches=False)
+    add_reading(parser, fetches=False)
     options = parser.parse_args(arguments)
     is_local = options.host in ("127.0.0.1", "localhost", "::1")
     if not is_local and options.auth_file is None and "SPACE_ID" not in os.environ:

@@ -14,8 +14,7 @@ from typing import Any
 from semart_hf.documents.table import Table
 from semart_hf.extras import optional
 
-from .catalogue_options import add_catalogue_options, catalogue_of, source_of
-from .command import command, load_model, parser_of, print_table, usable_device
+from .command import add_reading, catalogue_of, command, load_model, parser_of, print_table, source_of, usable_device
 
 Tasks = Sequence[Mapping[str, Any]]
 ByTask = Mapping[str, Any]
@@ -37,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--output_dir", required=True, type=Path, metavar="OUT", help="a new folder for what is found")
     add("--batch_size", type=int, default=32, help="paintings at a time (default: 32)")
     add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
-    add_catalogue_options(parser, fetches=False)
+    add_reading(parser, fetches=False)
     options, fields = parser.parse_known_args(arguments)
     if (options.model is None) == (options.recipe is None):
         parser.error("give either --model, which has not seen these rows, or --recipe, which is trained on parts")

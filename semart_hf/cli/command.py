@@ -4,7 +4,7 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ COMMANDS = {
     "app": "Serve a model in the browser",
     "miniature": "Paint a small picture collection to try everything on",
 }
+#: Options by which a catalogue is read; see `add_reading`.
+READING = ("mapping", "images", "image_column", "text_columns", "encoding", "delimiter", "sheet")
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun")
 LAUNCHER_MODULES = ("accelerate.commands.", "torch.distributed.")
 
@@ -148,3 +150,63 @@ def print_table(table: Table) -> None:
             shown.add_section()
         shown.add_row(*(Text("\n".join(filter(None, (cell.text, cell.small)))) for cell in map(as_cell, row)))
     console.Console().print(shown)
+
+
+def add_reading(parser: argparse.ArgumentParser, *, fetches: bool = True) -> Any:
+    """The group of options that say how a catalogue is read; see `catalogue_of`."""
+    group = parser.add_argument_group("for a catalogue")
+    add = group.add_argument
+    add("--mapping", help="file that says which column is what, or the name of one that is shipped")
+    add("--images", type=Path, help="folder of its pictures (default: Images beside it, or its own)")
+    add("--image_column", help="its column of picture files or URLs, '' for none (default: by its name)")
+    add("--text_columns", nargs="+", metavar="COLUMN", help="its columns of text (default: likewise)")
+    if fetches:
+        add("--fetch_pictures", action="store_true", help="fetch pictures that are URLs, of public hosts alone")
+    add("--encoding", help="of a text file, by Python's name (default: found)")
+    add("--delimiter", help="of a text file: a character, or tab, comma, semicolon, pipe (default: found)")
+    add("--sheet", help="of an Excel workbook (default: the one that it opens with)")
+    return group
+
+
+def reading_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_reading` in JSON's types, for a process in another folder."""
+    found = {name: getattr(options, name) for name in READING}
+    paths = (name for name in ("images", "mapping") if found[name] and Path(found[name]).exists())
+    return found | {name: str(Path(found[name]).resolve()) for name in paths}
+
+
+def catalogue_of(options: argparse.Namespace) -> Any:
+    """The catalogue that the options name."""
+    from semart_hf.collection.sources import open_rows
+
+    reading = {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
+    return open_rows(str(options.catalogue), **reading)
+
+
+def source_of(
+    options: argparse.Namespace, catalogue: Any, tasks: Sequence[Any], *, has_suggestions: bool = False
+) -> Any:
+    """What a catalogue's columns are for a model's tasks, and where its pictures are, by the options."""
+    from semart_hf.catalogue.mapping import load_mapping
+    from semart_hf.collection.sources import find_source, separators_of
+
+    return find_source(
+        catalogue,
+        [task["name"] for task in tasks],
+        separators=separators_of(tasks),
+        mapping=None if options.mapping is None else load_mapping(options.mapping),
+        **{name: getattr(options, name) for name in ("images", "image_column", "text_columns")},
+        fetch_pictures=getattr(options, "fetch_pictures", False),
+        has_suggestions=has_suggestions,
+    )
+
+
+def answering(options: argparse.Namespace, *, has_suggestions: bool = False) -> tuple[Any, Any, Any]:
+    """The pipeline, a catalogue's source, and the state of the processes that answer its rows together."""
+    catalogue, state = catalogue_of(options), process_state(options.device)
+    device = options.device or (state.device if state.num_processes > 1 else None)
+    classify = load_classifier(options.model, device=device)
+    source = source_of(options, catalogue, classify.model.config.tasks, has_suggestions=has_suggestions)
+    if state.is_main_process:
+        print(source.in_words(), file=sys.stderr)
+    return classify, source, state

@@ -8,8 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from .catalogue_options import READING, catalogue_of, source_of
-from .command import load_model
+from .command import READING, catalogue_of, load_model, source_of
 
 #: Fields of a recipe that say nothing of a reviewed catalogue.
 UNUSED = ("tasks", "text_columns", "follow_links", "max_train_rows", "streaming", "prepared_size")

@@ -4,8 +4,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from .catalogue_options import add_catalogue_options, catalogue_of, source_of
-from .command import command, load_classifier, parser_of, process_state, usable_device
+from .command import add_reading, answering, command, parser_of, usable_device
 
 EPILOG = """The same command continues what was interrupted, and brings an index up to date with its catalogue: rows
 that are new or changed are embedded, rows that are gone are removed. Under `accelerate launch -m semart_hf.cli.index`
@@ -21,22 +20,15 @@ def main(arguments: list[str] | None = None) -> None:
     add("--output", required=True, metavar="INDEX", help="a folder, or object storage as s3://bucket/index")
     add("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
     add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
-    add_catalogue_options(parser)
+    add_reading(parser)
     options = parser.parse_args(arguments)
     from semart_hf.search.vector_index import connect
 
     connect(options.output, creates=True)  # without the library nothing is read
     from semart_hf.search.indexing import describe_index, embed_paintings, index_catalogue
 
-    catalogue = catalogue_of(options)
-    state = process_state(options.device)
-    device = options.device or (state.device if state.num_processes > 1 else None)
-    classify = load_classifier(options.model, device=device)
-    config = classify.model.config
-    source = source_of(options, catalogue, config.tasks, has_suggestions=True)
+    classify, source, state = answering(options, has_suggestions=True)
     name = str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model
-    if state.is_main_process:
-        print(source.in_words(), file=sys.stderr)
     embed = partial(embed_paintings, classify, batch_size=options.batch_size)
     made_of = describe_index(source, classify.model, name)
     counts, problems, about = index_catalogue(source, options.output, embed, made_of, state)
@@ -48,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     if recall := about["recall"]:
         how = f"{recall['num_queries']} of its own rows as queries, {recall['probes']} partitions looked into"
         print(f"Approximate index: it finds {recall['recall_at_10']:.1%} of the ten nearest ({how}).")
-    if not config.contrastive:
+    if not classify.model.config.contrastive:
         untrained = "This model was trained without contrastive_weight"
         print(f"{untrained}: words find paintings by their texts alone.", file=sys.stderr)
     if not about["num_rows"]:

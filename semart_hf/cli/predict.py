@@ -9,8 +9,7 @@ from typing import Any
 
 from semart_hf.documents.table import Table
 
-from .catalogue_options import add_catalogue_options, catalogue_of, source_of
-from .command import command, load_classifier, parser_of, print_table, process_state, usable_device
+from .command import add_reading, answering, command, load_classifier, parser_of, print_table, usable_device
 
 EPILOG = """Of a catalogue, OUT is the same file with columns beside its own: for each task the suggestion, its
 confidence, alternatives, and a decision (known: the cell is not empty; accepted: sure enough for --risk; unsure). The
@@ -34,7 +33,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--min_confidence", type=float, help="say unsure where the answer is less probable")
     add("--batch_size", type=int, default=8, help="paintings at a time (default: 8)")
     add("--device", type=usable_device, help="cpu, cuda, … (default: the GPU where there is one)")
-    add = add_catalogue_options(parser).add_argument
+    add = add_reading(parser).add_argument
     add("--risk", type=float, default=0.05, help="share of wrong ones among the accepted (default: 0.05)")
     add("--fill", action="store_true", help="put accepted suggestions into empty cells")
     options = parser.parse_args(arguments)
@@ -112,12 +111,8 @@ def suggest(options: argparse.Namespace) -> None:
     from semart_hf.collection import suggestions
     from semart_hf.model.pipeline_semart import error_of
 
-    catalogue = catalogue_of(options)
-    state = process_state(options.device)
-    device = options.device or (state.device if state.num_processes > 1 else None)
-    classify = load_classifier(options.model, device=device)
-    config, tasks = classify.model.config, classify.model.config.task_names
-    source = source_of(options, catalogue, config.tasks)
+    classify, source, state = answering(options)
+    catalogue, config, tasks = source.catalogue, classify.model.config, classify.model.config.task_names
     fill = [column for column in source.label_columns.values() if options.fill and column in catalogue.columns]
     if wrong := [column for column in fill if not catalogue.holds_text(column)]:
         raise ValueError(f"Got --fill for the column {wrong[0]!r}, which holds no text. Leave --fill out.")
@@ -125,7 +120,6 @@ def suggest(options: argparse.Namespace) -> None:
     thresholds = suggestions.thresholds_at(options.risk, config.confidence_risks)
     identity = {}
     if state.is_main_process:  # which alone asks for it
-        print(source.in_words(), file=sys.stderr)
         chosen = {name: getattr(options, name) for name in ("batch_size", "encoding", "delimiter", "sheet")}
         identity = suggestions.identity_of(source, classify.model, **chosen)
     # Of several labels the answer's probability is made of all.
