@@ -50,9 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
         from semart_hf.search.filters import parse_filter
 
         parse_filter(options.where, index.fields)  # before the model, which takes longer
-    if options.like is not None:
-        vector = index.vector_of(options.like)
-    else:
+    query: Any = options.like
+    if query is None:
         from semart_hf.model.loading_semart import digest_of_weights
         from semart_hf.search.vector_index import check_weights, query_vector
 
@@ -61,11 +60,10 @@ def main(arguments: list[str] | None = None) -> None:
             raise ValueError(f"The index is by the model {name}, which is not there any more. Give it as --model.")
         classify = load_classifier(name, device=options.device)
         check_weights(index.about, index.address, name, digest_of_weights(classify.model))
-        vector, notices = query_vector(classify, options.text, options.image)
+        query, notices = query_vector(classify, options.text, options.image)
         for notice in [*notices, *filter(None, [classify.model.config.training_notice])]:
             print(notice, file=sys.stderr)
-    settings = {name: getattr(options, name) for name in ("top_k", "where", "exact", "like")}
-    hits = index.search(vector, **settings)
+    hits = index.search(query, top_k=options.top_k, where=options.where, exact=options.exact)
     if not hits:
         raise ValueError("No painting passes the filter. Ask for more with another --where.")
     show(options, index, hits)

@@ -232,8 +232,7 @@ class _ParquetFile(Catalogue):
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
         remaining = iter(additions)
         source = pq.ParquetFile(self.path)
-        types = {name: pa.float64() if name.endswith("_confidence") else pa.string() for name in names}
-        added = [pa.field(name, kind) for name, kind in types.items()]
+        added = [pa.field(name, pa.float64() if name.endswith("_confidence") else pa.string()) for name in names]
         schema = pa.schema([*source.schema_arrow, *added], metadata=source.schema_arrow.metadata)
         with atomic_file(output) as unfinished, pq.ParquetWriter(unfinished, schema) as writer:
             for batch in source.iter_batches(_PIECE_ROWS):

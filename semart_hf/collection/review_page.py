@@ -75,18 +75,15 @@ class ReviewPage:
 
     def decide(self, row: int | None, decided: str | None, answer: str | None, *asked: str) -> list[Any]:
         """Keep an answer about the task that is shown (`None` skips it), and show what is open next."""
-        reviewer, order, task, label = asked
         if row is None or decided is None:
             return self.next(*asked)
         try:
             if answer is not None and not answer.strip():
                 raise ValueError("Choose a label or write one first.")
-            self.keep(row, decided, answer or "", reviewer)
+            self.keep(row, decided, answer or "", asked[0])
         except (ValueError, OSError) as error:
             return self.next(*asked, message=str(error))
-        painting = self.review.painting(row)
-        still = None if order == BY_GAIN else self._open_task(painting, order, task, label)
-        return self._shown(painting, still, "") if still else self.next(*asked)
+        return self.next(*asked)
 
     def open(self, found: tuple[int, Mapping[str, str], float], *asked: str) -> list[Any]:
         """A painting that somebody has found elsewhere: its row, cells, and when."""

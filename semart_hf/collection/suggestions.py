@@ -6,10 +6,12 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from itertools import islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from semart_hf.files import full_disk_explained, locked, write_json, write_text
@@ -134,17 +136,11 @@ def suggest(
         state.wait_for_everyone()
         num_rows = sum(1 for _ in source.rows())
         num_parts = -(-num_rows // PART_ROWS)
-        missing = [number for number in range(num_parts) if not part(number).is_file()]
+        is_missing = np.array([not part(number).is_file() for number in range(num_parts)], dtype=bool)
         state.wait_for_everyone()  # before anybody writes what another might still look for
-        mine = set(missing[state.process_index :: state.num_processes])
-        rows = source.rows()
-        with tqdm(total=min(num_rows, len(mine) * PART_ROWS), unit="row", disable=not is_first) as bar:
-            for number in range(num_parts):
-                some = list(islice(rows, PART_ROWS))
-                if number in mine:
-                    answers = answer_rows(some, classify, source)
-                    write_text(part(number), "".join(json.dumps(answer) + "\n" for answer in answers))
-                    bar.update(len(some))
+        is_missing = is_missing.repeat(PART_ROWS)[:num_rows]
+        for numbers, _, answers in answered_parts(source, is_missing, PART_ROWS, classify, state):
+            write_text(part(numbers[0] // PART_ROWS), "".join(json.dumps(answer) + "\n" for answer in answers))
         state.wait_for_everyone()
         if is_first:
             source.catalogue.write(output, added_columns(tasks), additions())
@@ -173,6 +169,23 @@ def begin_or_continue(folder: Path, manifest: Mapping[str, Any]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_json(path, manifest)
+
+
+def answered_parts(
+    source: Source, is_missing: npt.NDArray[np.bool_], part_rows: int, classify: Classify, state: Any
+) -> Iterator[tuple[Sequence[int], Sequence[Row], list[Answer]]]:
+    """Numbers, rows and answers of each part of the missing rows that is this process's, in their order.
+
+    The parts are the same, however many of them are done already.
+    """
+    part_of = (np.cumsum(is_missing) - 1) // part_rows
+    is_mine = is_missing & (part_of % state.num_processes == state.process_index)
+    mine = ((number, row) for number, row in enumerate(source.rows()) if is_mine[number])
+    with tqdm(total=int(is_missing.sum()), unit="row", disable=state.process_index > 0) as bar:
+        for _, part in groupby(mine, key=lambda one: part_of[one[0]]):
+            numbers, rows = zip(*part, strict=True)
+            yield numbers, rows, answer_rows(rows, classify, source)
+            bar.update(len(rows) * state.num_processes)
 
 
 def answer_rows(rows: Sequence[Row], classify: Classify, source: Source) -> list[Answer]:

@@ -3,9 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from accelerate.utils import gather_object
-from tqdm.auto import tqdm
 
 from semart_hf.collection.own_format import Row, readable
 from semart_hf.collection.sources import Source
-from semart_hf.collection.suggestions import PART_ROWS, Answer, Asked, answer_rows
+from semart_hf.collection.suggestions import PART_ROWS, Answer, Asked, answered_parts
 from semart_hf.documents.page import to_jpeg
 from semart_hf.files import full_disk_explained, locked, update_digest
 from semart_hf.model.loading_semart import digest_of_weights
@@ -91,18 +89,16 @@ def index_catalogue(
         stored, _ = _stored(table)
         state.wait_for_everyone()  # before anybody writes what another would still count as stored
         is_missing, failed = ~np.isin(keys, stored), list[str]()
-        with tqdm(total=int(is_missing.sum()), unit="row", disable=not is_first) as bar:
-            for part in _parts(source, is_missing, state):
-                answers = answer_rows([row for _, row in part], embed, source)
-                rows = []
-                for (number, row), answer in zip(part, answers, strict=True):
-                    if answer.predictions:
-                        rows.append(_stored_row(keys[number], number, row, answer, about, source))
-                    else:
-                        failed.append(f"row {number}: {answer.problem}")
-                if rows:
-                    table.add(pa.Table.from_pylist(rows, schema=table.schema))
-                bar.update(len(part) * state.num_processes)
+        part_rows = max(PART_ROWS, len(keys) // MOST_PARTS)
+        for part in answered_parts(source, is_missing, part_rows, embed, state):
+            rows = []
+            for number, row, answer in zip(*part, strict=True):
+                if answer.predictions:
+                    rows.append(_stored_row(keys[number], number, row, answer, about, source))
+                else:
+                    failed.append(f"row {number}: {answer.problem}")
+            if rows:
+                table.add(pa.Table.from_pylist(rows, schema=table.schema))
         num_failed, problems = sum(gather_object([len(failed)])), gather_object(failed[:NUM_PROBLEMS])[:NUM_PROBLEMS]
         num_kept = int((~is_missing).sum())
         counts = {"added": len(keys) - num_kept - num_failed, "removed": int((~np.isin(stored, keys)).sum())}
@@ -172,15 +168,6 @@ def _stored(table: Any) -> tuple[Keys, npt.NDArray[np.int64]]:
     found = table.search().select(["key", "row"]).limit(max(1, table.count_rows())).to_arrow()
     keys = (key.as_py() for key in found["key"])
     return np.fromiter(keys, dtype=_KEY_TYPE, count=len(found)), np.asarray(found["row"])
-
-
-def _parts(source: Source, is_missing: npt.NDArray[np.bool_], state: Any) -> Iterator[list[tuple[int, Row]]]:
-    """Numbers and rows of each part that is this process's; the same parts however many of them are there already."""
-    part_of = (np.cumsum(is_missing) - 1) // max(PART_ROWS, len(is_missing) // MOST_PARTS)
-    is_mine = is_missing & (part_of % state.num_processes == state.process_index)
-    mine = ((number, row) for number, row in enumerate(source.rows()) if is_mine[number])
-    for _, part in groupby(mine, key=lambda one: part_of[one[0]]):
-        yield list(part)
 
 
 def _stored_row(key: bytes, number: int, row: Row, answer: Answer, about: Mapping[str, Any], source: Source) -> Any:

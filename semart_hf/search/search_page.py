@@ -151,14 +151,12 @@ class SearchPage:
             filters = [part for part in (where or "", by_labels) if part.strip()]
             for part in filters:  # each is whole by itself
                 parse_filter(part, self.index.fields)
-            vector, notices = self._vector(text, picture, row)
+            query, notices = self._query(text, picture, row)
             condition = " and ".join(f"({part})" for part in filters) or None
-            hits = self.index.search(vector, top_k=WALL_SIZE, where=condition, like=row)
+            hits = self.index.search(query, top_k=WALL_SIZE, where=condition)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             message = str(error)
             return [notice(message.replace(picture, Path(picture).name) if picture else message), [], []]
-        if row is not None:
-            notices = [f"More like row {row}.", *notices]
         jpegs = self.index.thumbnails([hit.row for hit in hits])
         grey = Image.new("RGB", (160, 120), (128, 128, 128))
         pictures = {row: Image.open(io.BytesIO(jpeg)).convert("RGB") for row, jpeg in jpegs.items()}
@@ -199,8 +197,8 @@ class SearchPage:
                 image = base64.b64decode(image, validate=True)
             except (binascii.Error, TypeError, ValueError) as error:
                 raise ValueError("Got an image that is no base64. Give the content of a picture's file.") from error
-        vector, _ = self._vector(text, image, row)
-        hits = self.index.search(vector, top_k=10 if top_k is None else top_k, where=where, like=row)
+        found, _ = self._query(text, image, row)
+        hits = self.index.search(found, top_k=10 if top_k is None else top_k, where=where)
         return [hit_json(hit) for hit in hits]
 
     def thumbnail(self, row: int) -> str:
@@ -208,14 +206,15 @@ class SearchPage:
         jpeg = self.index.thumbnails([int(row)]).get(int(row))
         return data_uri(jpeg) if jpeg else ""
 
-    def _vector(self, text: Any, picture: Any, row: Any) -> tuple[Vector, list[str]]:
+    def _query(self, text: Any, picture: Any, row: Any) -> tuple[Vector | int, list[str]]:
+        """What `SearchIndex.search` takes, and what to know about it."""
         if row is None:
             return query_vector(self.classify, text, picture)
         if isinstance(row, bool) or not isinstance(row, int):
             raise ValueError(f"Got the row {row!r}. Allowed are whole numbers from 0 on.")
         if text is not None or picture is not None:
             raise ValueError("Got a row to be like and words or a picture. Give one of the two.")
-        return self.index.vector_of(row), []
+        return row, [f"More like row {row}."]
 
 
 def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> None:

@@ -76,17 +76,11 @@ class SearchIndex:
         return int(self.about["num_rows"])
 
     def search(
-        self,
-        vector: Vector,
-        *,
-        top_k: int = 10,
-        where: str | None = None,
-        exact: bool = False,
-        like: int | None = None,
+        self, query: Vector | int, *, top_k: int = 10, where: str | None = None, exact: bool = False
     ) -> list[Hit]:
         """At most `top_k` paintings nearest to a vector `(dimension,)` of unit length, the nearest first.
 
-        They pass the filter `where`, see `parse_filter`. The row that they are to be `like` is not among them; `exact`
+        They pass the filter `where`, see `parse_filter`. Or they are like a row, which is not among them; `exact`
         leaves the approximate index out.
         """
         if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= 10_000:
@@ -94,24 +88,23 @@ class SearchIndex:
         if not isinstance(where, str | None):
             raise ValueError(f"Got the filter {where!r}. Allowed is a text. Give one.")
         condition = parse_filter(where, self.fields) if where and where.strip() else None
+        like, vector = (query, self.vector_of(query)) if isinstance(query, int) else (None, query)
         wanted, recall = top_k + (like is not None), self.about["recall"]
         with damage_explained(self.address):
             if condition is not None and recall and self._table.count_rows(condition) <= EXACT_MATCHES:
                 columns = [*self._columns, "vector"]
                 found = self._table.search().where(condition).select(columns).limit(EXACT_MATCHES).to_arrow()
                 distances = 1 - vectors_of(found["vector"]) @ vector
-                best = np.argsort(distances, kind="stable")[:wanted]
-                rows = found.drop_columns("vector").take(best).to_pylist()
-                hits = [self._hit(row, distance) for row, distance in zip(rows, distances[best].tolist(), strict=True)]
+                found = found.drop_columns("vector").append_column("_distance", pa.array(distances))
+                rows = found.take(np.argsort(distances, kind="stable")[:wanted]).to_pylist()
             else:
                 probes = None if exact or not recall else recall["probes"]
                 rows = nearest(self._table, vector, wanted, self._columns, condition, probes)
-                hits = [self._hit(row, row["_distance"]) for row in rows]
-        return [hit for hit in hits if hit.row != like][:top_k]
+        return [self._hit(row) for row in rows if row["row"] != like][:top_k]
 
     def hits(self, rows: Sequence[int]) -> list[Hit]:
         """The paintings of these row numbers that are in the index, in no order, with the score 1."""
-        return [self._hit(row, 0.0) for row in self._read(rows, self._columns)]
+        return [self._hit(row) for row in self._read(rows, self._columns)]
 
     def vector_of(self, row: int) -> Vector:
         """The vector `(dimension,)` of a row; a ValueError if it is not in the index."""
@@ -128,20 +121,20 @@ class SearchIndex:
         """All paintings, or `most` of them drawn at random, the same each time; and their vectors."""
         with damage_explained(self.address):
             table = drawn(self._table, most, [*self._columns, "vector"])
-        return [self._hit(row, 0.0) for row in table.drop_columns("vector").to_pylist()], vectors_of(table["vector"])
+        return [self._hit(row) for row in table.drop_columns("vector").to_pylist()], vectors_of(table["vector"])
 
     def _read(self, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
         condition = f"row IN ({', '.join(str(int(row)) for row in rows) or -1})"
         with damage_explained(self.address):
             return self._table.search().where(condition).select(list(columns)).limit(max(1, len(rows))).to_list()
 
-    def _hit(self, row: Mapping[str, Any], distance: float) -> Hit:
+    def _hit(self, row: Mapping[str, Any]) -> Hit:
         cells = {name: value for place, name in enumerate(self.about["columns"]) if (value := row[f"cell_{place}"])}
         labels: dict[str, Any] = {}
         for place, (task, kind) in enumerate(self.about["tasks"]):
             found = row[f"label_{place}"] or []
             labels[task] = (found if kind == "labels" or not found else [found], row[f"confidence_{place}"])
-        return Hit(row["row"], 1 - distance, cells, labels, row["problem"])
+        return Hit(row["row"], 1 - row.get("_distance", 0.0), cells, labels, row["problem"])
 
 
 def connect(address: str, *, creates: bool = False) -> Any:
