@@ -127,13 +127,10 @@ def run(name: str, step: str, words: list[str]) -> None:
 
 def read_run(folder: Path, model: Path) -> Any:
     """A tower's run as `compare_runs` takes it."""
-    import yaml
-
     from semart_hf.evaluation.comparison import TowerRun
     from semart_hf.evaluation.predictions import read_predictions
 
-    path = model / "recipe.yaml"
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    recipe = read_recipe(model) if (model / "recipe.yaml").is_file() else {}
     return TowerRun(
         name=folder.name,
         model=model,

@@ -20,8 +20,8 @@ from .sources import Source
 #: What stands beside each task's suggestion in an export.
 DECIDED_COLUMNS = ("decided", "decided_by", "decided_at")
 CHANGE_COLUMNS = ("row", "task", "before", "after", "suggested", "confidence", "is_new", "reviewer", "time")
-#: Share of a catalogue's rows that is never trained on.
-HELD_OUT_SHARE = 0.2
+#: From and below which `row_key` a row is of which split; those of `test` are never trained on.
+SPLIT_KEYS = {"train": (0.3, 1), "validation": (0.2, 0.3), "test": (0, 0.2)}
 NUM_NOTICES = 5
 
 

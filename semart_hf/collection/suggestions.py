@@ -5,7 +5,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
-from semart_hf.files import full_disk_explained, locked, write_json, write_text
+from semart_hf.files import full_disk_explained, locked, read_json, write_json, write_text
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.loading_semart import digest_of_weights
 from semart_hf.model.pipeline_semart import answer_of, error_of
@@ -161,11 +161,9 @@ def identity_of(source: Source, model: Any, **options: Any) -> dict[str, Any]:
 def begin_or_continue(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Make a folder of answers, or leave that of the same work as it is; one of other work goes."""
     path = folder / "manifest.json"
-    try:
-        if json.loads(path.read_text(encoding="utf-8")) == manifest:
+    with suppress(OSError, ValueError):
+        if read_json(path) == manifest:
             return
-    except (OSError, ValueError):
-        pass
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_json(path, manifest)

@@ -5,7 +5,7 @@ import pytest
 from tiny_release import load_command, read_table
 from transformers import AutoModel
 
-from semart_hf.cli.decisions import conclude, decided_splits, promote, reason_against
+from semart_hf.cli.train import conclude, decided_splits, promote, reason_against
 from semart_hf.collection.labelled_rows import labelled_rows
 from semart_hf.collection.own_format import open_catalogue
 from semart_hf.collection.review import Review, begin_review
@@ -71,7 +71,7 @@ def test_decisions_join_the_rows_and_some_rows_are_held_out_for_good(reviewed, m
 
 def test_the_command_compares_with_the_start_and_promotes(reviewed, model, tmp_path, capsys, monkeypatch):
     # One epoch of a small model may end better or worse: here it is not worse.
-    monkeypatch.setattr("semart_hf.cli.decisions.reason_against", lambda comparison: None)
+    monkeypatch.setattr("semart_hf.cli.train.reason_against", lambda comparison: None)
     start = shutil.copytree(model, tmp_path / "start")
     before = (start / "model.safetensors").read_bytes()
     words = ["finetune", "--init_from", start, "--data", reviewed / "out.csv", "--output_dir", tmp_path / "new"]

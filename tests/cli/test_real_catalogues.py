@@ -6,7 +6,7 @@ import pytest
 from served_app import called, served
 from tiny_release import TASKS, load_command, save_tiny_model
 
-from semart_hf.cli.decisions import decided_splits
+from semart_hf.cli.train import decided_splits
 from semart_hf.collection.labelled_rows import export_decisions
 from semart_hf.collection.own_format import open_catalogue
 from semart_hf.collection.review import Review
