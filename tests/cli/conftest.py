@@ -2,11 +2,17 @@ import shutil
 
 import pytest
 from tiny_release import save_tiny_model, write_release
+from transformers import pipeline
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
     return save_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def classify(model):
+    return pipeline("art-classification", model=str(model), device="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 from served_app import served
 from tiny_release import TASKS, load_command
-from transformers import pipeline
 
 app = load_command("app")
 NAMES = [task["name"] for task in TASKS]
@@ -15,10 +14,9 @@ NOTHING = ["", *[None] * len(TASKS), ""]
 
 
 @pytest.fixture(scope="module")
-def page(model):
-    classifier = pipeline("art-classification", model=str(model), device="cpu", precision="fp32")
+def page(classify):
     chosen = {"type": {"min_confidence": 1.0}, "school": {"min_confidence": 0.0}, "medium": None}
-    return app.Page(classifier, {"thresholds": {"tasks": chosen}})
+    return app.Page(classify, {"thresholds": {"tasks": chosen}})
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from small_recipe import small_recipe
-from tiny_release import load_command, read_table
+from tiny_release import read_table, run
 from transformers import pipeline
 
 from semart_hf.cli.audit import in_words
@@ -15,13 +15,9 @@ from semart_hf.training.trainer import SemArtTrainer
 pytest.importorskip("cleanlab", reason="no cleanlab: pip install 'semart-hf[audit]'")
 
 
-def run(*words):
-    load_command("audit").main([str(word) for word in words])
-
-
 def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, release, tmp_path, capsys):
     source, output = release / "semart_test.csv", tmp_path / "audit"
-    run(source, "--model", model, "--output_dir", output, "--device", "cpu")
+    run("audit", source, "--model", model, "--output_dir", output, "--device", "cpu")
     printed, errors = capsys.readouterr()
     assert "Not judged, the catalogue has no column of them: medium" in errors
     assert "Row 1 is read by its text alone: there is no file" in errors
@@ -54,7 +50,7 @@ def test_a_catalogue_without_its_pictures_is_not_judged_by_its_texts(model, rele
     source = tmp_path / "moved.csv"
     source.write_bytes((release / "semart_test.csv").read_bytes())
     with pytest.raises(SystemExit, match=r"none can be read \(Row 1 .*: there is no file"):
-        run(source, "--model", model, "--output_dir", tmp_path / "audit", "--device", "cpu")
+        run("audit", source, "--model", model, "--output_dir", tmp_path / "audit", "--device", "cpu")
     assert not (tmp_path / "audit").exists()
 
 
@@ -66,10 +62,10 @@ def test_each_row_is_judged_by_a_training_that_has_not_seen_it(small_release, tm
     with monkeypatch.context() as patched:  # killed in the second part
         patched.setattr(SemArtTrainer, "train", once_then_killed(SemArtTrainer.train))
         with pytest.raises(SystemExit, match="interrupted"):
-            run(small_release / "semart_train.csv", *words)
+            run("audit", small_release / "semart_train.csv", *words)
     first = next(line for line in capsys.readouterr()[0].splitlines() if line.startswith("Part 1"))
     assert not (tmp_path / "out").exists()
-    run(small_release / "semart_train.csv", *words)
+    run("audit", small_release / "semart_train.csv", *words)
     printed, errors = capsys.readouterr()
     assert "Part 1 of 2: done before" in printed
     printed += first
@@ -80,7 +76,7 @@ def test_each_row_is_judged_by_a_training_that_has_not_seen_it(small_release, tm
     assert len(read_table(tmp_path / "out" / "audit.csv", ",")) == len(rows)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     with pytest.raises(SystemExit, match="is not empty"):
-        run(small_release / "semart_train.csv", *words)
+        run("audit", small_release / "semart_train.csv", *words)
 
 
 def once_then_killed(train):

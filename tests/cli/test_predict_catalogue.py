@@ -1,18 +1,17 @@
-import csv
 import json
 import random
 import shutil
 import statistics
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny_release import TASKS, WORDS, load_command
+from tiny_release import TASKS, WORDS, run
 from tiny_release import read_table as read
 from transformers import pipeline
 from warm_python import Python, run_python
 
-predict = load_command("predict")
 NAMES = [task["name"] for task in TASKS]
 
 
@@ -39,13 +38,13 @@ def calibrated(model, texts, tmp_path_factory):
     return folder
 
 
-def run(*arguments):
-    predict.main([str(argument) for argument in ("--device", "cpu", *arguments)])
+def predict(*words):
+    run("predict", "--device", "cpu", *words)
 
 
 def test_a_release_is_written_back_with_the_pipelines_answers(calibrated, release, tmp_path, capsys):
     source, output = release / "semart_test.csv", tmp_path / "out.csv"
-    run(source, "--model", calibrated, "--output", output)
+    predict(source, "--model", calibrated, "--output", output)
     printed = capsys.readouterr()
     rows = read(output)
     kept = [",".join(line.split("\t")[:9]) for line in output.read_text("cp1252").splitlines()]
@@ -69,11 +68,9 @@ def test_a_release_is_written_back_with_the_pipelines_answers(calibrated, releas
 def test_accepted_suggestions_fill_empty_cells(calibrated, texts, tmp_path):
     rows = read(texts, ";")[:50]
     source = tmp_path / "gaps.csv"
-    with source.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["id", "description", "type", "school"], delimiter=";")
-        writer.writeheader()
-        writer.writerows({**row, "type": "", "school": "" if int(row["id"]) % 2 else "Flemish"} for row in rows)
-    run(source, "--model", calibrated, "--output", tmp_path / "out.csv", "--fill", "--risk", 0.05)
+    gaps = ({**row, "type": "", "school": "" if int(row["id"]) % 2 else "Flemish"} for row in rows)
+    pd.DataFrame(gaps).to_csv(source, sep=";", index=False)
+    predict(source, "--model", calibrated, "--output", tmp_path / "out.csv", "--fill", "--risk", 0.05)
     found = read(tmp_path / "out.csv", ";")
     for row in found:
         is_sure = row["type_decision"] == "accepted"
@@ -122,7 +119,7 @@ def test_one_process_two_processes_and_a_killed_one_write_the_same_bytes(model, 
 def test_what_cannot_be_done_is_refused_before_anything_is_written(model, texts, tmp_path, words, message):
     words = [texts if word == "texts" else tmp_path / word if "." in word else word for word in words]
     with pytest.raises(SystemExit, match=message):
-        run(*words, "--model", model)
+        predict(*words, "--model", model)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,28 +127,27 @@ def test_a_column_that_holds_no_text_is_not_filled(model, tmp_path):
     rows = pa.table({"description": ["a view"], "type": pa.array([None], pa.int32())})
     pq.write_table(rows, tmp_path / "a.parquet")
     with pytest.raises(SystemExit, match="the column 'type', which holds no text"):
-        run(tmp_path / "a.parquet", "--model", model, "--output", tmp_path / "out.parquet", "--fill")
+        predict(tmp_path / "a.parquet", "--model", model, "--output", tmp_path / "out.parquet", "--fill")
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
 
 def test_prepared_data_and_a_folder_of_pictures_are_answered_as_a_table(model, release, tmp_path, capsys):
-    prepare = load_command("prepare")
     whole = shutil.copytree(release, tmp_path / "release")
     shutil.copy(whole / "semart_val.csv", whole / "semart_train.csv")
-    words = ["--release", whole, "--output_dir", tmp_path / "prepared", "--image_size", 32, "--num_proc", 1]
-    prepare.main([str(word) for word in words])
+    prepared = tmp_path / "prepared"
+    run("prepare", "--release", whole, "--output_dir", prepared, "--image_size", 32, "--num_proc", 1)
     capsys.readouterr()
-    run(tmp_path / "prepared", "--model", model, "--output", tmp_path / "out.csv")
+    predict(prepared, "--model", model, "--output", tmp_path / "out.csv")
     rows = read(tmp_path / "out.csv", ",")
     assert "Pictures: its own. Text: 'text'" in capsys.readouterr().err
     assert len(rows) == sum(len(read(path)) for path in whole.glob("semart_*.csv"))
     classify = pipeline("art-classification", model=str(model), device="cpu", trust_remote_code=False)
     expected = classify({"text": rows[0]["text"]}, top_k=1)["type"][0]  # its picture is gone
     assert (rows[0]["type_suggested"], rows[0]["split"]) == (expected["label"], "train")
-    run(release / "Images", "--model", model, "--output", tmp_path / "pictures.jsonl")
+    predict(release / "Images", "--model", model, "--output", tmp_path / "pictures.jsonl")
     answers = [json.loads(line) for line in (tmp_path / "pictures.jsonl").read_text("utf-8").splitlines()]
     assert [answer["image_file"] for answer in answers] == sorted(path.name for path in (release / "Images").iterdir())
     assert {answer["type_decision"] for answer in answers} == {"not calibrated"}
     for word, message in {str(release): "Each of these files is a catalogue", "no/where": "Hub"}.items():
         with pytest.raises(SystemExit, match=message):
-            run(word, "--model", model, "--output", tmp_path / "none.csv")
+            predict(word, "--model", model, "--output", tmp_path / "none.csv")

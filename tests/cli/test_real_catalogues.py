@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from served_app import called, served
-from tiny_release import TASKS, load_command, save_tiny_model
+from tiny_release import TASKS, run, save_tiny_model
 
 from semart_hf.cli.train import decided_splits
 from semart_hf.collection.labelled_rows import export_decisions
@@ -37,10 +37,6 @@ def records(path, delimiter):
 def cells_of(path):
     catalogue = open_catalogue(path)
     return [{name: row.cells.get(name) or "" for name in catalogue.columns} for row in catalogue.rows()]
-
-
-def run(command, *words):
-    load_command(command).main(list(map(str, words)))
 
 
 @pytest.mark.parametrize("name", CATALOGUES)

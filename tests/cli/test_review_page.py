@@ -1,12 +1,12 @@
-import csv
 import json
 import shutil
 import signal
 import sqlite3
 
+import pandas as pd
 import pytest
 from served_app import called, served
-from tiny_release import load_command, read_table, save_tiny_model, write_release
+from tiny_release import load_command, read_table, run, save_tiny_model, write_release
 
 TASKS = ("type", "school", "timeframe", "medium")
 app = load_command("app")
@@ -22,12 +22,9 @@ def catalogue(tmp_path_factory):
     rows = read_table(source)
     for number, row in enumerate(rows):
         row.update(TYPE="", TIMEFRAME="", SCHOOL=row["SCHOOL"] if number % 2 else "")
-    with source.open("w", encoding="cp1252", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), delimiter="\t")
-        writer.writeheader()
-        writer.writerows(rows)
+    pd.DataFrame(rows).to_csv(source, sep="\t", index=False, encoding="cp1252")
     output = folder / "museum" / "suggestions.csv"
-    load_command("predict").main([str(source), "--model", str(folder / "model"), "--output", str(output)])
+    run("predict", source, "--model", folder / "model", "--output", output)
     return output
 
 

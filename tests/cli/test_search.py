@@ -1,15 +1,14 @@
-import csv
 import json
 import random
 import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from tiny_release import WORDS, load_command, read_table
-from transformers import pipeline
 from warm_python import Python, run_python
 
 pytest.importorskip("lancedb", reason="no lancedb, which keeps the index: pip install 'semart-hf[search]'")
@@ -19,11 +18,6 @@ from semart_hf.search import vector_index
 from semart_hf.search.vector_index import SearchIndex, query_vector
 
 index, search = load_command("index"), load_command("search")
-
-
-@pytest.fixture(scope="module")
-def classify(model):
-    return pipeline("art-classification", model=str(model), device="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +32,7 @@ def run(command, *words):
 
 
 def write_texts(path, rows):
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter=";")
-        writer.writerow(["id", "description"])
-        writer.writerows(rows)
+    pd.DataFrame(rows, columns=["id", "description"]).to_csv(path, sep=";", index=False)
     return path
 
 

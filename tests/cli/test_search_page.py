@@ -4,8 +4,7 @@ import shutil
 import numpy as np
 import pytest
 from served_app import called, served
-from tiny_release import load_command
-from transformers import pipeline
+from tiny_release import run
 
 pytest.importorskip("lancedb", reason="no lancedb, which keeps the index: pip install 'semart-hf[search]'")
 
@@ -18,8 +17,8 @@ def museum(model, release, tmp_path_factory):
     folder = shutil.copytree(release, tmp_path_factory.mktemp("museum") / "museum")
     suggestions = folder / "suggestions.csv"
     words = ["--model", model, "--device", "cpu", "--output"]
-    load_command("predict").main([*map(str, [folder / "semart_test.csv", *words, suggestions])])
-    load_command("index").main([*map(str, [suggestions, *words, folder / "index"])])
+    run("predict", folder / "semart_test.csv", *words, suggestions)
+    run("index", suggestions, *words, folder / "index")
     return folder
 
 
@@ -138,14 +137,13 @@ def test_chosen_labels_are_the_catalogues_and_where_it_has_none_the_models(museu
         ({"text": "view", "where": 5}, "Got the filter 5"),
     ],
 )
-def test_programs_are_refused_in_words(model, museum, query, message):
-    classify = pipeline("art-classification", model=str(model), device="cpu", precision="fp32")
+def test_programs_are_refused_in_words(model, classify, museum, query, message):
     with pytest.raises((ValueError, TypeError), match=message):
         SearchPage(museum / "index", classify, str(model)).search_json(query)
 
 
-def test_a_filter_stays_within_its_parentheses(model, museum):
-    page = SearchPage(museum / "index", pipeline("art-classification", model=str(model), device="cpu"), str(model))
+def test_a_filter_stays_within_its_parentheses(model, classify, museum):
+    page = SearchPage(museum / "index", classify, str(model))
     chosen = [["canvas"] if task == "medium" else [] for task in page.index.tasks]
     message, *_ = page.search("view", None, "type = 'a') or (type = 'b'", None, *chosen)
     assert "at character 11 of the filter" in message

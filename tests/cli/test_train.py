@@ -11,7 +11,7 @@ import pytest
 import torch
 from rounding import rounding
 from small_recipe import small_recipe
-from tiny_release import load_command
+from tiny_release import run as run_command
 from transformers import AutoModel, AutoProcessor, pipeline
 from warm_python import run_python
 
@@ -92,8 +92,7 @@ def test_trainer_script_and_pipeline_agree_on_every_painting(run, small_release,
     classify = pipeline("art-classification", model=str(folder), trust_remote_code=True)
     rows = [{"image": row["image"], "text": row["text"]} for row in test]
     answers = classify(rows, batch_size=5, top_k=None)
-    words = ["--model", folder, "--data", small_release, "--split", "test", "--output_dir", tmp_path / "e"]
-    load_command("evaluate").main([*map(str, words)])
+    run_command("evaluate", "--model", folder, "--data", small_release, "--output_dir", tmp_path / "e")
     results = json.loads((tmp_path / "e" / "results.json").read_text())
     for column, task in enumerate(model.config.task_names):
         bound = rounding(1024, layers=20, size=8)
@@ -133,7 +132,7 @@ def test_a_prepared_folder_is_streamed(small_release, tmp_path, capsys):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(small_recipe(data=f"file://{tmp_path}/prepared", output_dir=tmp_path / "model", **FIELDS))
     words = ("--streaming", "true", "--epoch_length", "32", "--dataloader_num_workers", "1")
-    load_command("train").main([str(recipe), *words])
+    run_command("train", recipe, *words)
     assert "Data: train 70 paintings, validation 19 paintings, test 21 paintings" in capsys.readouterr().out
     results = json.loads((tmp_path / "model" / "results.json").read_text())
     assert results["num_rows"] == 21

@@ -4,6 +4,7 @@ import csv
 import importlib
 
 import numpy as np
+import pandas as pd
 import timm
 import torch
 from PIL import Image
@@ -24,6 +25,10 @@ WORDS = ["a", "view", "of", "delft", "the", "lady", "with", "river", "saint", "m
 
 def load_command(name):
     return importlib.import_module(f"semart_hf.cli.{name}")
+
+
+def run(command, *words):
+    load_command(command).main([str(word) for word in words])
 
 
 def read_table(path, delimiter="\t"):
@@ -70,8 +75,6 @@ def write_release(folder, *, num_rows=12, schools=("Italian", "Dutch", "Flemish"
             labels["timeframe"] = TASKS[2]["labels"][number % 3]
             cells = {"author": "VERMEER, Johannes", "title": f"View <{number}> & river", "date": "1660", **labels}
             rows.append(row(name, description=description, technique=technique, **cells))
-        with (folder / f"semart_{split}.csv").open("w", encoding="cp1252", newline="") as file:
-            writer = csv.DictWriter(file, HEADER, delimiter="\t", quoting=csv.QUOTE_ALL)
-            writer.writeheader()
-            writer.writerows(rows)
+        table, form = pd.DataFrame(rows, columns=HEADER), {"sep": "\t", "encoding": "cp1252", "quoting": csv.QUOTE_ALL}
+        table.to_csv(folder / f"semart_{split}.csv", index=False, lineterminator="\r\n", **form)
     return folder

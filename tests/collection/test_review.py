@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,7 +27,7 @@ ROWS = [
 
 
 def write(path, rows=ROWS):
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file, delimiter=";", lineterminator="\r\n").writerows([HEADER, *rows])
     return source_of(path)
 
@@ -312,8 +313,7 @@ def test_undo_takes_no_painting_from_whoever_looks_at_it(review):
 def test_labels_that_look_like_lists_and_bytes_that_are_no_text(tmp_path):
     row = ["a.jpg", "A \udce9", "", "oil", "0.5", "oil | canvas 0.30 | panel, 3 | 4 parts 0.20", "", "", "", "", ""]
     path = tmp_path / "odd.csv"
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        csv.writer(file, delimiter=";").writerows([HEADER, row])
+    write(path, [row])
     painting = begin_review(source_of(path, encoding="utf-8"), TASKS).next_painting("ada")
     assert painting.suggestions[0].alternatives == (("oil | canvas", 0.3), ("panel, 3 | 4 parts", 0.2))
     painting.cells["title"].encode()
@@ -321,10 +321,7 @@ def test_labels_that_look_like_lists_and_bytes_that_are_no_text(tmp_path):
 
 def test_a_workbook_is_exported_twice(tmp_path):
     openpyxl = pytest.importorskip("openpyxl")
-    book = openpyxl.Workbook()
-    for row in [HEADER, *ROWS]:
-        book.active.append(row)
-    book.save(tmp_path / "out.xlsx")
+    pd.DataFrame(ROWS, columns=HEADER).to_excel(tmp_path / "out.xlsx", index=False)
     source = source_of(tmp_path / "out.xlsx")
     review = begin_review(source, TASKS)
     review.decide(0, "type", "study", "ada")

@@ -1,5 +1,6 @@
 import csv
 
+import pandas as pd
 import pytest
 
 from semart_hf.collection.labelled_rows import export_decisions
@@ -57,8 +58,7 @@ def page(tmp_path):
     rows = [["first", "", "boat; river", "0.6", "tree 0.20", "unsure"]]
     rows += [["second", "['river', 'boat']", "boat; river", "0.9", "", "known"]]
     rows += [["third", "", "", "0.4", "tree 0.30 | boat 0.10", "unsure"]]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([[*names, "subjects_decision"], *rows])
+    pd.DataFrame(rows, columns=[*names, "subjects_decision"]).to_csv(path, index=False)
     source = SOURCE._replace(catalogue=open_catalogue(path), images=tmp_path)
     return ReviewPage(begin_review(source, ["subjects"]), source, {"subjects": SUBJECTS["labels"]}, str)
 
