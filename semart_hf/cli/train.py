@@ -157,6 +157,7 @@ def finish(trainer: Any, splits: Any, data: str, spent: Any, plan: Any, *, start
     from semart_hf.files import write_json
     from semart_hf.model.configuration_semart import is_multi_label
     from semart_hf.model.modeling_semart import SemArtForArtClassification
+    from semart_hf.model.pipeline_semart import save_repository
     from semart_hf.training.run_folder import CURVES, RESULTS
 
     training = summary(trainer, splits["train"].num_rows, spent)
@@ -172,7 +173,11 @@ def finish(trainer: Any, splits: Any, data: str, spent: Any, plan: Any, *, start
         else:
             print(f"There are no validation paintings: each label of {', '.join(several)} is an answer from 50 % on.")
     if several or not trainer.is_fsdp_enabled:
-        write_model(model, processor, folder)
+        # Beside the folder, and moved there with the configuration last: the folder never holds half of a model.
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
+            written = save_repository(model, processor, Path(place, "model"))
+            for path in sorted(written.iterdir(), key=lambda path: (path.name == "config.json", path.name)):
+                path.replace(folder / path.name)
     draw_curves(trainer.state.log_history, trainer.task_names, folder / CURVES)
     split = next((name for name in ("test", "validation") if name in splits), "train")
     options: dict[str, Any] = {"ceilings": ceilings_of(data), "batch_size": trainer.args.per_device_eval_batch_size}
@@ -191,16 +196,6 @@ def finish(trainer: Any, splits: Any, data: str, spent: Any, plan: Any, *, start
         print(f"No run wrote these, so they stay there: {', '.join(kept)}")
     if trainer.args.push_to_hub:
         print(f"Published: {publish(trainer, model, processor)}")
-
-
-def write_model(model: Any, processor: Any, folder: Path) -> None:
-    """Write a model beside a folder and move it there, the configuration last: the folder never holds half of one."""
-    from semart_hf.model.pipeline_semart import save_repository
-
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
-        written = save_repository(model, processor, Path(place, "model"))
-        for path in sorted(written.iterdir(), key=lambda path: (path.name == "config.json", path.name)):
-            path.replace(folder / path.name)
 
 
 def summary(trainer: Any, num_rows: int, spent: dict[str, float]) -> dict[str, Any]:
