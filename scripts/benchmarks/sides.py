@@ -82,24 +82,17 @@ def suggest(setting: Setting, model: str) -> None:
     """Write suggestions beside the release's rows as `semart-hf predict CATALOGUE` does; a step is the whole file."""
     from accelerate import PartialState
 
-    from semart_hf.collection import suggestions
     from semart_hf.collection.own_format import open_catalogue
     from semart_hf.collection.sources import find_source
+    from semart_hf.collection.suggestions import NUM_ALTERNATIVES, Suggester
 
     classify, _ = load(setting, model)
+    answers = partial(classify, on_error="return", top_k=1 + NUM_ALTERNATIVES, batch_size=32)
     tasks = classify.model.config.task_names
-    source = find_source(open_catalogue(setting.release / "semart_train.csv"), tasks)
+    suggester = Suggester(find_source(open_catalogue(setting.release / "semart_train.csv"), tasks), tasks)
     clock, output = Clock(), setting.folder / "suggestions.csv"
     while True:
-        counts = suggestions.suggest(
-            source,
-            output,
-            lambda some: classify(some, on_error="return", top_k=1 + suggestions.NUM_ALTERNATIVES, batch_size=32),
-            tasks,
-            {},
-            PartialState(),
-            thresholds={},
-        )
+        counts = suggester.suggest(output, answers, {}, PartialState())
         clock.tick(counts["answered"])
 
 

@@ -222,7 +222,7 @@ def write_page(path: Path, name: str, summary: list[str], ranked: Any, rows: Any
 def write_suggestions(source: Any, folder: Path, tasks: Tasks, probabilities: ByTask, places: Any) -> None:
     """The catalogue with the audit's answers as suggestions, as the review reads them."""
     from semart_hf.collection.sources import added_columns
-    from semart_hf.collection.suggestions import NUM_ALTERNATIVES, Answer, addition_of
+    from semart_hf.collection.suggestions import NUM_ALTERNATIVES, Answer, Suggester
 
     names, catalogue = [task["name"] for task in tasks], source.catalogue
     name = catalogue.path.name if Path(catalogue.path).is_file() else "catalogue.csv"
@@ -238,7 +238,8 @@ def write_suggestions(source: Any, folder: Path, tasks: Tasks, probabilities: By
             ranked[task["name"]] = [{"label": label, "score": score} for label, score in likeliest]
         return Answer(ranked, "")
 
-    additions = (addition_of(answer(n), row, source, names, {}) for n, row in enumerate(source.rows()))
+    suggester = Suggester(source, names)
+    additions = (suggester.addition(answer(number), row) for number, row in enumerate(source.rows()))
     catalogue.write(folder / name, added_columns(names), additions)
 
 

@@ -129,7 +129,8 @@ def suggest(options: argparse.Namespace) -> None:
         found = classify(paintings, on_error="return", top_k=top_k, batch_size=options.batch_size)
         return [one if error_of(one) else suggestions.in_one_cell(one, config.tasks) for one in found]
 
-    counts = suggestions.suggest(source, output, answers, tasks, identity, state, thresholds=thresholds, fill=fill)
+    suggester = suggestions.Suggester(source, tasks, thresholds, fill)
+    counts = suggester.suggest(output, answers, identity, state)
     if not state.is_main_process:
         return
     names = suggestions.DECISIONS

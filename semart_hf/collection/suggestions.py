@@ -63,90 +63,81 @@ def in_one_cell(predictions: dict[str, Any], tasks: Iterable[Mapping[str, Any]])
     return found
 
 
-def addition_of(
-    answer: Answer,
-    row: Row,
-    source: Source,
-    tasks: Sequence[str],
-    thresholds: Mapping[str, float | None],
-    fill: Container[str] = (),
-) -> Addition:
-    """What is written beside a row; accepted suggestions also go into empty cells of the columns in `fill`.
+class Suggester(NamedTuple):
+    """What suggestions are for, and from which confidence on they are accepted.
 
     A task without a threshold was not calibrated; one whose threshold is `None` has no suggestion accepted.
     """
-    if answer.predictions is None:
-        return Addition([*[""] * (len(added_columns(tasks)) - 1), answer.problem])
-    cells: list[Cell] = []
-    filled = {}
-    for task in tasks:
-        best, *others = answer.predictions[task]
-        column, least = source.label_columns.get(task), thresholds.get(task)
-        if source.cell(row, task):
-            decision = "known"
-        elif task not in thresholds:
-            decision = "not calibrated"
-        else:
-            is_sure = best["label"] and least is not None and best["score"] >= least
-            decision = "accepted" if is_sure else "unsure"
-        if column is not None and column in fill and decision == "accepted":
-            filled[column] = best["label"]
-        alternatives = " | ".join(f"{other['label']} {other['score']:.2f}" for other in others)
-        cells += [best["label"], round(best["score"], 4), alternatives, decision]
-    return Addition([*cells, " ".join(filled), answer.problem], filled)
 
+    source: Source
+    tasks: Sequence[str]
+    thresholds: Mapping[str, float | None] = {}
+    fill: Container[str] = ()  # columns whose empty cells get accepted suggestions, too
 
-def suggest(
-    source: Source,
-    output: Path,
-    classify: Classify,
-    tasks: Sequence[str],
-    identity: Mapping[str, Any],
-    state: Any,
-    *,
-    thresholds: Mapping[str, float | None],
-    fill: Container[str] = (),
-) -> Counter[str]:
-    """Write a catalogue with suggestions; how many rows were `answered`, of these `without_picture`, and `failed`.
+    def addition(self, answer: Answer, row: Row) -> Addition:
+        """What is written beside a row."""
+        if answer.predictions is None:
+            return Addition([*[""] * (len(added_columns(self.tasks)) - 1), answer.problem])
+        cells: list[Cell] = []
+        filled = {}
+        for task in self.tasks:
+            best, *others = answer.predictions[task]
+            column, least = self.source.label_columns.get(task), self.thresholds.get(task)
+            if self.source.cell(row, task):
+                decision = "known"
+            elif task not in self.thresholds:
+                decision = "not calibrated"
+            else:
+                is_sure = best["label"] and least is not None and best["score"] >= least
+                decision = "accepted" if is_sure else "unsure"
+            if column is not None and column in self.fill and decision == "accepted":
+                filled[column] = best["label"]
+            alternatives = " | ".join(f"{other['label']} {other['score']:.2f}" for other in others)
+            cells += [best["label"], round(best["score"], 4), alternatives, decision]
+        return Addition([*cells, " ".join(filled), answer.problem], filled)
 
-    It also counts how often `TASK DECISION` was written. The answers are kept in a hidden folder beside the output,
-    `PART_ROWS` rows a file, until that is written: the same command continues there, unless another `identity` says
-    that its answers would differ, with as many processes as its `state` then has.
-    """
-    folder, is_first = output.with_name(f".{output.name}.answers"), state.process_index == 0
-    counts: Counter[str] = Counter(answered=0, failed=0, without_picture=0)
+    def suggest(self, output: Path, classify: Classify, identity: Mapping[str, Any], state: Any) -> Counter[str]:
+        """Write a catalogue with suggestions; how many rows were `answered`, of these `without_picture`, and `failed`.
 
-    def part(number: int) -> Path:
-        return folder / f"{number:06d}.jsonl"
+        It also counts how often `TASK DECISION` was written. The answers are kept in a hidden folder beside the
+        output, `PART_ROWS` rows a file, until that is written: the same command continues there, unless another
+        `identity` says that its answers would differ, with as many processes as its `state` then has.
+        """
+        folder, is_first = output.with_name(f".{output.name}.answers"), state.process_index == 0
+        counts: Counter[str] = Counter(answered=0, failed=0, without_picture=0)
 
-    def additions() -> Iterator[Addition]:
-        lines = (line for number in range(num_parts) for line in part(number).read_bytes().splitlines())
-        for row, line in zip(source.rows(), lines, strict=True):
-            answer = Answer(*json.loads(line))
-            counts["failed" if answer.predictions is None else "answered"] += 1
-            counts["without_picture"] += answer.predictions is not None and answer.problem != ""
-            addition = addition_of(answer, row, source, tasks, thresholds, fill)
-            counts.update(f"{task} {cell}" for task, cell in zip(tasks, addition.added[3::4], strict=True))
-            yield addition
+        def part(number: int) -> Path:
+            return folder / f"{number:06d}.jsonl"
 
-    alone = locked(folder, "suggesting labels") if is_first else nullcontext()
-    with alone, full_disk_explained(output.parent, "What is answered is kept. Make room and give the same command."):
-        if is_first:
-            begin_or_continue(folder, {"part_rows": PART_ROWS, **identity})
-        state.wait_for_everyone()
-        num_rows = sum(1 for _ in source.rows())
-        num_parts = -(-num_rows // PART_ROWS)
-        is_missing = np.array([not part(number).is_file() for number in range(num_parts)], dtype=bool)
-        state.wait_for_everyone()  # before anybody writes what another might still look for
-        is_missing = is_missing.repeat(PART_ROWS)[:num_rows]
-        for numbers, _, answers in answered_parts(source, is_missing, PART_ROWS, classify, state):
-            write_text(part(numbers[0] // PART_ROWS), "".join(json.dumps(answer) + "\n" for answer in answers))
-        state.wait_for_everyone()
-        if is_first:
-            source.catalogue.write(output, added_columns(tasks), additions())
-            shutil.rmtree(folder)
-        state.wait_for_everyone()
-    return counts
+        def additions() -> Iterator[Addition]:
+            lines = (line for number in range(num_parts) for line in part(number).read_bytes().splitlines())
+            for row, line in zip(self.source.rows(), lines, strict=True):
+                answer = Answer(*json.loads(line))
+                counts["failed" if answer.predictions is None else "answered"] += 1
+                counts["without_picture"] += answer.predictions is not None and answer.problem != ""
+                addition = self.addition(answer, row)
+                counts.update(f"{task} {cell}" for task, cell in zip(self.tasks, addition.added[3::4], strict=True))
+                yield addition
+
+        alone = locked(folder, "suggesting labels") if is_first else nullcontext()
+        advice = "What is answered is kept. Make room and give the same command."
+        with alone, full_disk_explained(output.parent, advice):
+            if is_first:
+                begin_or_continue(folder, {"part_rows": PART_ROWS, **identity})
+            state.wait_for_everyone()
+            num_rows = sum(1 for _ in self.source.rows())
+            num_parts = -(-num_rows // PART_ROWS)
+            is_missing = np.array([not part(number).is_file() for number in range(num_parts)], dtype=bool)
+            state.wait_for_everyone()  # before anybody writes what another might still look for
+            is_missing = is_missing.repeat(PART_ROWS)[:num_rows]
+            for numbers, _, answers in answered_parts(self.source, is_missing, PART_ROWS, classify, state):
+                write_text(part(numbers[0] // PART_ROWS), "".join(json.dumps(answer) + "\n" for answer in answers))
+            state.wait_for_everyone()
+            if is_first:
+                self.source.catalogue.write(output, added_columns(self.tasks), additions())
+                shutil.rmtree(folder)
+            state.wait_for_everyone()
+        return counts
 
 
 def identity_of(source: Source, model: Any, **options: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from semart_hf.collection.own_format import Row, open_catalogue
 from semart_hf.collection.review import begin_review
 from semart_hf.collection.review_page import NUM_CHOICES, ReviewPage
 from semart_hf.collection.sources import Source, joined, separators_of
-from semart_hf.collection.suggestions import Answer, addition_of, in_one_cell
+from semart_hf.collection.suggestions import Answer, Suggester, in_one_cell
 
 SUBJECTS = {"name": "subjects", "kind": "multi_label", "labels": ["boat", "river", "tree"]}
 SUBJECTS |= {"thresholds": [0.5, 0.3, 1]}
@@ -45,7 +45,7 @@ def test_an_answer_of_several_labels_becomes_one_cell():
 def test_accepted_labels_are_filled_in_together(scores, decision, filled):
     row = Row({"title": "a view", "subjects": None})
     found = Answer(in_one_cell(answer(*scores), TASKS), "")
-    addition = addition_of(found, row, SOURCE, ["subjects"], {"subjects": 0.8}, fill=["subjects"])
+    addition = Suggester(SOURCE, ["subjects"], {"subjects": 0.8}, ["subjects"]).addition(found, row)
     assert addition.added[3] == decision
     assert dict(addition.filled) == filled
 

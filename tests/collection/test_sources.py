@@ -10,7 +10,7 @@ from release_builder import encoded
 from semart_hf.catalogue.mapping import parse_mapping
 from semart_hf.collection.own_format import Addition, open_catalogue
 from semart_hf.collection.sources import DatasetRows, find_source, open_rows
-from semart_hf.collection.suggestions import Answer, addition_of
+from semart_hf.collection.suggestions import Answer, Suggester
 
 
 def coloured(colour):
@@ -111,8 +111,8 @@ def test_a_mapping_says_what_a_catalogue_s_cells_mean_and_its_own_cells_stay(tmp
     assert source.painting(first)[0] == {"image": str(tmp_path / "a.png"), "text": "T. D"}
     assert third.problem == "The mapping leaves this row out."
     answer = Answer({task: [{"label": "x", "score": 1.0}] for task in tasks}, "")
-    risks = {"type": 0.5, "school": 0.5}
-    known, new = (addition_of(answer, row, source, tasks, risks, fill=["School"]) for row in (first, second))
+    suggester = Suggester(source, tasks, {"type": 0.5, "school": 0.5}, ["School"])
+    known, new = (suggester.addition(answer, row) for row in (first, second))
     assert [addition.added[3::4] for addition in (known, new)] == [["known", "accepted"], ["accepted", "accepted"]]
     catalogue.write(tmp_path / "out.csv", ["new"], [Addition(["1"], known.filled), Addition(["2"]), Addition([""])])
     found = "Scan;Title;Text;Genre;School;Kind;new\nx/a.png;T;D;Portraits;x;painting;1\n;T;D;;;Painting;2\n"

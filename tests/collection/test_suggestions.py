@@ -7,7 +7,7 @@ import pytest
 from semart_hf.collection import suggestions
 from semart_hf.collection.own_format import Row, open_catalogue
 from semart_hf.collection.sources import Source, find_source
-from semart_hf.collection.suggestions import suggest
+from semart_hf.collection.suggestions import Suggester
 from semart_hf.files import _acquired
 
 TASKS = ["type", "school"]
@@ -39,8 +39,7 @@ def make(path, num_rows, note="0.75"):
 def run(path, output, answer=classify, *, fill=False):
     source = SOURCE._replace(catalogue=open_catalogue(path), images=path.parent)
     alone = SimpleNamespace(process_index=0, num_processes=1, wait_for_everyone=lambda: None)
-    options = {"thresholds": {"type": 0.5}, "fill": ["Type"] * fill}
-    return suggest(source, output, answer, TASKS, {"model": "m"}, alone, **options)
+    return Suggester(source, TASKS, {"type": 0.5}, ["Type"] * fill).suggest(output, answer, {"model": "m"}, alone)
 
 
 def answered_and_failed(counts):
