@@ -25,7 +25,8 @@ def main(words: list[str] | None = None) -> None:
     try:
         if options.part != "card":
             prove(options)
-        for part in measured_parts() if options.part == "card" else (options.part,):
+        measured = [part for part in PARTS if (RESULTS / f"{part}.json").is_file()]
+        for part in measured if options.part == "card" else (options.part,):
             write_card(part)
     except (ValueError, OSError) as error:
         raise SystemExit(f"prove.py: {error}") from error
@@ -66,10 +67,6 @@ def prove(options: argparse.Namespace) -> None:
     path = RESULTS / f"{options.part}.json"
     execute(importlib.import_module(f"proofs.{options.part}_runs"), options, path)
     print(f"Results: {path}")
-
-
-def measured_parts() -> list[str]:
-    return [part for part in PARTS if (RESULTS / f"{part}.json").is_file()]
 
 
 def write_card(part: str) -> None:

@@ -15,9 +15,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import speed_text
-from benchmarks.search_scale import search_text
-from benchmarks.tower_costs import towers_text
+from benchmarks import measurements, search_scale, tower_costs
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.documents.result_tables import VIEWS
@@ -30,7 +28,6 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 SPEEDS = CHECKOUT / "scripts" / "benchmarks" / "results"
 PAGES = {"output": "README.md", "results": "README.md", "speed": "docs/speed.md", "recipes": "docs/recipes.md"}
 PAGES |= {"search": "docs/search.md", "towers": "docs/semart.md"}
-TEXTS = {"search": search_text, "towers": towers_text}  # of measured parts, each in a folder of its name
 SHOWN = ("image+text", "image", "text")
 # Standard deviations that two runs of one commit may lie apart: another machine rounds otherwise, and trains another
 # model, as another seed does. If the answers of both to n paintings are correlated by a half, the variance of the
@@ -63,15 +60,22 @@ def rendered(name: str, page: str, demo: Path) -> str:
     """The page with what a program knows under this name written again."""
     if name == "recipes":
         return with_recipes(page)
-    if name == "output":
-        content = f"```text\n{output_of(page)}```"
+    if name == "output":  # what the first Python block prints
+        block = re.search(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+        if block is None:
+            raise ValueError("The README has no ```python block. Write the example first.")
+        ran = subprocess.run([sys.executable, "-c", block[1]], cwd=CHECKOUT, capture_output=True, text=True)
+        if ran.returncode:
+            raise ValueError(f"The README's example fails:\n{ran.stderr}")
+        content = f"```text\n{ran.stdout}```"
     elif name == "results":
         content = results_text(read_json(demo / "evaluation" / "results.json"))
     elif name == "speed":
         machines = sorted(SPEEDS.glob("*.json"))  # named by their processor and what it computes in
-        content = "\n\n".join(f"### {one.stem}\n\n{speed_text(read_json(one))}" for one in machines)
+        content = "\n\n".join(f"### {one.stem}\n\n{measurements.figures_text(read_json(one))}" for one in machines)
     else:
-        content = "\n\n".join(TEXTS[name](read_json(one)[name]) for one in sorted((SPEEDS / name).glob("*.json")))
+        text_of = {"search": search_scale, "towers": tower_costs}[name].figures_text
+        content = "\n\n".join(text_of(read_json(one)) for one in sorted((SPEEDS / name).glob("*.json")))
     return with_block(page, name, content)
 
 
@@ -86,17 +90,6 @@ def with_block(page: str, name: str, content: str) -> str:
     if begin not in page or end not in page:
         raise ValueError(f"The page has no marks {begin} and {end}. Put them where the {name} belongs.")
     return f"{page.split(begin)[0]}{begin}\n{content}\n{end}{page.split(end)[1]}"
-
-
-def output_of(readme: str) -> str:
-    """What the first Python block prints."""
-    block = re.search(r"^```python\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
-    if block is None:
-        raise ValueError("The README has no ```python block. Write the example first.")
-    ran = subprocess.run([sys.executable, "-c", block[1]], cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise ValueError(f"The README's example fails:\n{ran.stderr}")
-    return ran.stdout
 
 
 def results_text(results: Mapping[str, Any]) -> str:

@@ -109,6 +109,7 @@ def useful_for(tower: torch.nn.Module, device: str, *, bf16: bool) -> tuple[Tech
 @contextmanager
 def made_data(rows: int, text_config: PreTrainedConfig | None = None, **release: Any) -> Iterator[Path]:
     """A folder with a made release and text tower, removed at the end."""
+    print(f"Making {rows} paintings ...", flush=True)
     # A process that was just ended may still write.
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as folder:
         make_release(Path(folder, "release"), rows, **release)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -46,24 +46,28 @@ def measure_train(options: argparse.Namespace) -> dict[str, Any]:
     if rows == 0:
         raise ValueError(f"rows is {options.rows[0]}, but a batch has {BATCH}. Give {BATCH} or more.")
     towers: dict[str, Any] = {}
-    print(f"Making {rows} paintings ...", flush=True)
+    for tower, setting in settings(options, rows, "Training"):
+        if not towers:  # makes small pictures and frozen texts, which the next runs read from the cache
+            with setting.training_side("cold") as cold:
+                pass
+        with setting.training_side("ours") as ours:
+            if not towers:
+                preparation = max(0.0, cold.seconds_to_first_step - ours.seconds_to_first_step)
+            with setting.side("notebook", "notebook-train") as notebook, setting.side("limit", "limit") as limit:
+                alternate([notebook, ours, limit], repeats=options.repeats, seconds=options.seconds)
+                towers[tower] = compared(ours, notebook, limit, options)
+            towers[tower]["cold_run"] = estimated_run(ours, notebook, rows, preparation)
+            if options.without_each:
+                towers[tower]["without"] = without_each(setting, ours, options)
+    return {"data": {"rows": rows, "device": options.device}, "towers": towers}
+
+
+def settings(options: argparse.Namespace, rows: int, work: str) -> Iterator[tuple[str, Setting]]:
+    """The setting of each tower by its name, on the same made paintings."""
     with made_data(rows) as folder:
         for tower in options.tower:
-            print(f"Training with {tower} ...", flush=True)
-            setting = Setting(folder, recipe_of(tower), options.device)
-            if not towers:  # makes small pictures and frozen texts, which the next runs read from the cache
-                with setting.training_side("cold") as cold:
-                    pass
-            with setting.training_side("ours") as ours:
-                if not towers:
-                    preparation = max(0.0, cold.seconds_to_first_step - ours.seconds_to_first_step)
-                with setting.side("notebook", "notebook-train") as notebook, setting.side("limit", "limit") as limit:
-                    alternate([notebook, ours, limit], repeats=options.repeats, seconds=options.seconds)
-                    towers[tower] = compared(ours, notebook, limit, options)
-                towers[tower]["cold_run"] = estimated_run(ours, notebook, rows, preparation)
-                if options.without_each:
-                    towers[tower]["without"] = without_each(setting, ours, options)
-    return {"data": {"rows": rows, "device": options.device}, "towers": towers}
+            print(f"{work} with {tower} ...", flush=True)
+            yield tower, Setting(folder, recipe_of(tower), options.device)
 
 
 def compared(ours: Side, notebook: Side, limit: Side, options: argparse.Namespace) -> dict[str, Any]:
@@ -102,44 +106,34 @@ def without_each(setting: Setting, ours: Side, options: argparse.Namespace) -> d
 
 def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
     towers: dict[str, Any] = {}
-    print(f"Making {INFERENCE_ROWS} paintings ...", flush=True)
-    with made_data(INFERENCE_ROWS) as folder:
-        for tower in options.tower:
-            print(f"Inference with {tower} ...", flush=True)
-            setting = Setting(folder, recipe_of(tower), options.device)
-            model = sides.save_model(setting)
-            notebook, ours = setting.side("notebook", "notebook-predict"), setting.side("ours", "ours-predict", model)
-            with notebook, ours, setting.side("limit", "predict-limit", model) as limit:
-                alternate([notebook, ours, limit], repeats=options.repeats, seconds=options.seconds)
-                figures = compared(ours, notebook, limit, options)
-            notebook, ours = setting.side("notebook", "notebook-answer"), setting.side("ours", "ours-answer", model)
-            with notebook, ours:
-                alternate([notebook, ours], repeats=options.repeats, seconds=options.seconds / 2)
-            if options.device == "cpu":
-                figures["onnx"] = beside_limit(setting, model, options)
-            figures["latency_ms"] = {side.name: figure(side, milliseconds) for side in (ours, notebook)}
-            figures["latency_ratio"] = figure(ours, milliseconds, notebook)
-            pipeline = setting.side("pipeline", "ours-predict", model)
-            with pipeline, setting.side("catalogue", "ours-suggest", model) as catalogue:
-                alternate([pipeline, catalogue], repeats=options.repeats, seconds=options.seconds)
-            towers[tower] = {**figures, "catalogue_ratio": figure(catalogue, rows_per_second, pipeline)}
+    for tower, setting in settings(options, INFERENCE_ROWS, "Inference"):
+        model = sides.save_model(setting)
+        notebook, ours = setting.side("notebook", "notebook-predict"), setting.side("ours", "ours-predict", model)
+        with notebook, ours, setting.side("limit", "predict-limit", model) as limit:
+            alternate([notebook, ours, limit], repeats=options.repeats, seconds=options.seconds)
+            figures = compared(ours, notebook, limit, options)
+        notebook, ours = setting.side("notebook", "notebook-answer"), setting.side("ours", "ours-answer", model)
+        with notebook, ours:
+            alternate([notebook, ours], repeats=options.repeats, seconds=options.seconds / 2)
+        if options.device == "cpu":
+            limit, paths = setting.side("limit", "predict-limit", model), sides.save_graphs(setting, model)
+            graphs = [setting.side(precision, "graph", model, path) for precision, path in paths.items()]
+            with limit, graphs[0], graphs[1]:
+                alternate([limit, *graphs], repeats=options.repeats, seconds=options.seconds)
+            figures["onnx"] = {side.name: figure(side, rows_per_second, limit) for side in graphs}
+        figures["latency_ms"] = {side.name: figure(side, milliseconds) for side in (ours, notebook)}
+        figures["latency_ratio"] = figure(ours, milliseconds, notebook)
+        pipeline = setting.side("pipeline", "ours-predict", model)
+        with pipeline, setting.side("catalogue", "ours-suggest", model) as catalogue:
+            alternate([pipeline, catalogue], repeats=options.repeats, seconds=options.seconds)
+        towers[tower] = {**figures, "catalogue_ratio": figure(catalogue, rows_per_second, pipeline)}
     return {"data": {"rows": INFERENCE_ROWS, "device": options.device}, "towers": towers}
-
-
-def beside_limit(setting: Setting, model: str, options: argparse.Namespace) -> dict[str, Any]:
-    """By precision the speed of an ONNX graph over that of the model in torch, on batches that lie ready."""
-    limit, paths = setting.side("limit", "predict-limit", model), sides.save_graphs(setting, model)
-    fp32, int8 = (setting.side(precision, "graph", model, path) for precision, path in paths.items())
-    with limit, fp32, int8:
-        alternate([limit, fp32, int8], repeats=options.repeats, seconds=options.seconds)
-    return {side.name: figure(side, rows_per_second, limit) for side in (fp32, int8)}
 
 
 def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
     """Peak megabytes and speed of training small towers by the number of rows, read and streamed."""
     found: dict[str, Any] = {way: {"peak_mb": {}, "rows_per_second": {}} for way in ("read", "streamed")}
     for rows in options.rows:
-        print(f"Making {rows} rows, and training on them ...", flush=True)
         with made_data(rows, SMALL_TEXT_TOWER, **SMALL_PICTURES) as folder:
             prepare("prepared", folder / "release", folder / "prepared")
             for way, figures in found.items():
@@ -250,7 +244,7 @@ PARTS = {
 }
 
 
-def speed_text(measured: Figures) -> str:
+def figures_text(measured: Figures) -> str:
     """What scripts/benchmark.py measured on one machine: tables, sentences, the machine, and what is missing."""
     tables = [
         tower_table("ours / the notebook's", measured, SPEEDS),

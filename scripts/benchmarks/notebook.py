@@ -6,6 +6,7 @@ length; two loader workers; AdamW. The model, what of it learns, the batch and t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain, repeat
 
 import pandas as pd
@@ -19,7 +20,6 @@ from torchvision import transforms
 from transformers import AutoTokenizer, DistilBertModel, get_cosine_schedule_with_warmup
 
 from benchmarks.bench import TEXT_LENGTH, Setting
-from benchmarks.turns import Clock
 from semart_hf.model.towers_semart import frozen_modules, vision_stages
 
 NUM_WORKERS = 2
@@ -116,7 +116,7 @@ def make_transform(setting: Setting, *, augments: bool) -> transforms.Compose:
     )
 
 
-def train(setting: Setting) -> None:
+def train(setting: Setting) -> Iterator[int]:
     recipe, device = setting.recipe, setting.device
     torch.manual_seed(0)
     paintings = NotebookPaintings(setting, augments=True)
@@ -126,7 +126,6 @@ def train(setting: Setting) -> None:
     optimizer = torch.optim.AdamW(trainable, lr=float(recipe["learning_rate"]), weight_decay=recipe["weight_decay"])
     num_steps = len(loader) * int(recipe["num_train_epochs"])
     scheduler = get_cosine_schedule_with_warmup(optimizer, int(recipe["warmup_steps"] * num_steps), num_steps)
-    clock = Clock()
     for batch in chain.from_iterable(repeat(loader)):
         labels = batch.pop("labels").to(device)
         logits = model(**{name: value.to(device) for name, value in batch.items()})
@@ -137,22 +136,21 @@ def train(setting: Setting) -> None:
         optimizer.step()
         scheduler.step()
         loss.item()  # a notebook shows it; on a GPU it waits for the step
-        clock.tick(len(labels))
+        yield len(labels)
 
 
 @torch.no_grad()
-def predict(setting: Setting, batch_size: int = 32, num_workers: int = NUM_WORKERS) -> None:
+def predict(setting: Setting, batch_size: int = 32, num_workers: int = NUM_WORKERS) -> Iterator[int]:
     paintings = NotebookPaintings(setting, augments=False)
     model = NotebookModel(setting, paintings.num_labels).to(setting.device).eval()
-    clock = Clock()
     loader = DataLoader(paintings, batch_size=batch_size, num_workers=num_workers)
     for batch in chain.from_iterable(repeat(loader)):
         labels = batch.pop("labels")
         logits = model(**{name: value.to(setting.device) for name, value in batch.items()})
         [task_logits.softmax(1).cpu() for task_logits in logits]
-        clock.tick(len(labels))
+        yield len(labels)
 
 
-def answer(setting: Setting) -> None:
+def answer(setting: Setting) -> Iterator[int]:
     """Predict one painting at a time."""
-    predict(setting, batch_size=1, num_workers=0)
+    return predict(setting, batch_size=1, num_workers=0)

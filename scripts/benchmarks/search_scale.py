@@ -120,8 +120,9 @@ def search_index(address: str) -> dict[str, Any]:
     return {"exact_milliseconds": round(exact, 1), "queries": found}
 
 
-def search_text(measured: Mapping[str, Any]) -> str:
+def figures_text(parts: Mapping[str, Any]) -> str:
     """The figures in Markdown, with the machine that they come from."""
+    measured = parts["search"]
     sizes = measured["rows"].values()
     lines = {
         "writing the rows, seconds": [f"{one['write_seconds']:.0f}" for one in sizes],

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import timeit
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from functools import partial
@@ -35,9 +35,11 @@ def run_side(words: Sequence[str]) -> None:
     name, *rest = words
     if name in OWN_ARGUMENTS:
         OWN_ARGUMENTS[name](*rest)
-    else:
-        folder, recipe, device, *more = rest
-        SIDES[name](Setting(Path(folder), Path(recipe), device), *more)
+        return
+    folder, recipe, device, *more = rest
+    clock = Clock()
+    for rows in SIDES[name](Setting(Path(folder), Path(recipe), device), *more):
+        clock.tick(rows)
 
 
 def train(without: str, *words: str) -> None:
@@ -60,25 +62,23 @@ def train(without: str, *words: str) -> None:
     main([*words, "--report_to", "step_clock"])
 
 
-def predict(setting: Setting, model: str) -> None:
-    """Classify paintings in batches by the pipeline for as long as the clock asks; a step is one call of it."""
+def predict(setting: Setting, model: str) -> Iterator[int]:
+    """Classify paintings in batches by the pipeline; a step is one call of it."""
     classify, paintings = load(setting, model)
     rows, number = itertools.cycle(paintings), min(PAINTINGS_PER_CALL, len(paintings))
-    clock = Clock()
     while True:
         some = list(itertools.islice(rows, number))
-        clock.tick(len(classify(some, batch_size=32, num_workers=2, top_k=None)))
+        yield len(classify(some, batch_size=32, num_workers=2, top_k=None))
 
 
-def answer(setting: Setting, model: str) -> None:
+def answer(setting: Setting, model: str) -> Iterator[int]:
     classify, paintings = load(setting, model)
-    clock = Clock()
     for painting in itertools.cycle(paintings):
         classify(painting, top_k=None)
-        clock.tick(1)
+        yield 1
 
 
-def suggest(setting: Setting, model: str) -> None:
+def suggest(setting: Setting, model: str) -> Iterator[int]:
     """Write suggestions beside the release's rows as `semart-hf predict CATALOGUE` does; a step is the whole file."""
     from accelerate import PartialState
 
@@ -90,10 +90,9 @@ def suggest(setting: Setting, model: str) -> None:
     answers = partial(classify, on_error="return", top_k=1 + NUM_ALTERNATIVES, batch_size=32)
     tasks = classify.model.config.task_names
     suggester = Suggester(find_source(open_catalogue(setting.release / "semart_train.csv"), tasks), tasks)
-    clock, output = Clock(), setting.folder / "suggestions.csv"
     while True:
-        counts = suggester.suggest(output, answers, {}, PartialState())
-        clock.tick(counts["answered"])
+        counts = suggester.suggest(setting.folder / "suggestions.csv", answers, {}, PartialState())
+        yield counts["answered"]
 
 
 def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
@@ -111,7 +110,7 @@ def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
     return pipeline("art-classification", model=model, device=setting.device), paintings
 
 
-def predict_limit(setting: Setting, model: str) -> None:
+def predict_limit(setting: Setting, model: str) -> Iterator[int]:
     """The model on batches that lie ready, of texts of like length as the pipeline forms them, all in a step."""
     classify, batches = ready_batches(setting, model)
 
@@ -123,19 +122,18 @@ def predict_limit(setting: Setting, model: str) -> None:
             torch.cuda.synchronize()
 
     ways = [[lambda: step] * number for number in parallelisms(setting.device)]
-    run_fastest(ways, sum(map(num_rows, batches)), repeat=2)
+    return run_fastest(ways, sum(map(num_rows, batches)), repeat=2)
 
 
-def graph(setting: Setting, model: str, path: str) -> None:
+def graph(setting: Setting, model: str, path: str) -> Iterator[int]:
     """An ONNX graph on the batches of `predict_limit`, all in a step."""
     from semart_hf.publishing.onnx_export import open_graph
 
     run, batches = open_graph(Path(path)), ready_batches(setting, model)[1]
-    clock = Clock()
     while True:
         for inputs in batches:
             run(inputs)
-        clock.tick(sum(map(num_rows, batches)))
+        yield sum(map(num_rows, batches))
 
 
 def num_rows(inputs: dict[str, Any]) -> int:
@@ -157,13 +155,14 @@ def ready_batches(setting: Setting, model: str) -> tuple[Any, list[dict[str, Any
     return classify, batches
 
 
-def train_limit(setting: Setting) -> None:
+def train_limit(setting: Setting) -> Iterator[int]:
     """Training steps on tensors that lie ready, in the best format and parallelism found."""
     keep_freed_memory()
     precisions = (False, True) if computes_bf16(setting.device) else (False,)
     formats = itertools.product((torch.contiguous_format, torch.channels_last), precisions)
     steps = [partial(training_step, setting, *one) for one in formats]
-    run_fastest([[step] * number for step in steps for number in parallelisms(setting.device)], setting.batch_size)
+    ways = [[step] * number for step in steps for number in parallelisms(setting.device)]
+    return run_fastest(ways, setting.batch_size)
 
 
 def parallelisms(device: str) -> list[int]:
@@ -171,8 +170,10 @@ def parallelisms(device: str) -> list[int]:
     return sorted({1, min(torch.get_num_threads(), MOST_BATCHES) if device == "cpu" else 1})
 
 
-def run_fastest(ways: Sequence[Sequence[Callable[[], Callable[[], object]]]], rows: int, *, repeat: int = 4) -> None:
-    """Run the fastest way while the clock asks; a way is makers of steps of so many rows, for threads side by side."""
+def run_fastest(
+    ways: Sequence[Sequence[Callable[[], Callable[[], object]]]], rows: int, *, repeat: int = 4
+) -> Iterator[int]:
+    """Run the fastest way; a way is makers of steps of so many rows, for threads side by side."""
     cores = torch.get_num_threads()
 
     def run(steps: list[Callable[[], object]], pool: ThreadPoolExecutor) -> None:
@@ -189,11 +190,10 @@ def run_fastest(ways: Sequence[Sequence[Callable[[], Callable[[], object]]]], ro
             seconds.append(min(timeit.repeat(partial(run, steps, pool), number=1, repeat=repeat)) / len(steps))
         del steps
     steps = [make() for make in ways[seconds.index(min(seconds))]]
-    clock = Clock()
     with threads(len(steps)) as pool:
         while True:
             run(steps, pool)
-            clock.tick(rows * len(steps))
+            yield rows * len(steps)
 
 
 def training_step(setting: Setting, layout: torch.memory_format, bf16: bool) -> Callable[[], None]:
@@ -304,7 +304,8 @@ def prepare_naively(release: str, output: str) -> None:
 
 
 OWN_ARGUMENTS = {"ours-train": train, "prepared": prepare, "naive": prepare_naively}
-SIDES = {
+# Each does step after step, and yields its number of rows.
+SIDES: dict[str, Callable[..., Iterator[int]]] = {
     "ours-predict": predict,
     "ours-answer": answer,
     "ours-suggest": suggest,

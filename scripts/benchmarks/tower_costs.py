@@ -104,9 +104,9 @@ def largest_batch(tower: Mapping[str, Any], gpu: int) -> int:
     return 2 ** rows.bit_length() // 2
 
 
-def towers_text(measured: Mapping[str, Any]) -> str:
+def figures_text(parts: Mapping[str, Any]) -> str:
     """The figures in Markdown, with the formula of what is estimated, and the machine."""
-    recipe = read_recipe(RECIPE)
+    measured, recipe = parts["towers"], read_recipe(RECIPE)
     batch, epochs = recipe["per_device_train_batch_size"], recipe["num_train_epochs"]
     hours = SEMART_ROWS * epochs / ACHIEVED / 3600
     lines: dict[str, Callable[[Any], str]] = {

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from semart_hf.evaluation.comparison import COMPARED_SCORES
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 
@@ -20,12 +21,6 @@ from .page import render_page
 from .result_tables import MINIATURE_NOTICE
 from .table import NOT_MEASURED, Table, first_of
 
-_METRICS = {
-    "accuracy": "Accuracy",
-    "macro_f1": "Macro F1",
-    "mean_average_precision": "Mean average precision",
-    "micro_f1": "Micro F1",
-}
 EXAMPLE_TEXT = "A view of a town across the river, with boats in the evening light"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -102,7 +97,7 @@ def _metadata(
     entries = []
     for data, results in scored:
         split, alone = results.get("split"), results.get("modalities", {})
-        views = [(metric, words, "", results) for metric, words in _METRICS.items()]
+        views = [(metric, words[0].upper() + words[1:], "", results) for metric, words in COMPARED_SCORES.items()]
         views += [("accuracy", "Accuracy", f", {one} alone", alone[one]) for one in ("image", "text") if one in alone]
         for (metric, words, shown, view), task in product(views, model.config.task_names):
             if (value := view["tasks"].get(task, {}).get(metric)) is not None:

@@ -69,13 +69,10 @@ def measure_inference(model: torch.nn.Module, batch_of: Callable[[int], Batch]) 
 
 def forward_seconds(model: torch.nn.Module, batch: Batch) -> float:
     """Seconds of a forward pass: the median within `SECONDS_PER_BATCH_SIZE`."""
-
-    @torch.inference_mode()
-    def forward() -> None:
-        run_model(model, batch)
-
-    timer = Timer("forward()", globals={"forward": forward}, num_threads=torch.get_num_threads())
-    return timer.blocked_autorange(min_run_time=SECONDS_PER_BATCH_SIZE).median
+    names = {"run_model": run_model, "model": model, "batch": batch}
+    timer = Timer("run_model(model, batch)", globals=names, num_threads=torch.get_num_threads())
+    with torch.inference_mode():
+        return timer.blocked_autorange(min_run_time=SECONDS_PER_BATCH_SIZE).median
 
 
 def steady_speed(log_history: Sequence[Mapping[str, Any]]) -> float | None:

@@ -240,6 +240,11 @@ def describe_environment() -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
     processor = re.search(r"^model name\s*: (.*)$", text, flags=re.MULTILINE)
+    checkout, commit = Path(semart_hf.__file__).parents[1], None
+    if (checkout / ".git").exists():
+        command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
+        with suppress(OSError, subprocess.TimeoutExpired):
+            commit = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip() or None
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
@@ -247,18 +252,8 @@ def describe_environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         **versions,
-        "commit": _package_commit(),
+        "commit": commit,  # of the checkout that the package runs from
     }
-
-
-def _package_commit() -> str | None:
-    """The commit of the checkout that the package runs from; None elsewhere."""
-    checkout = Path(semart_hf.__file__).parents[1]
-    if (checkout / ".git").exists():
-        command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
-        with suppress(OSError, subprocess.TimeoutExpired):
-            return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip() or None
-    return None
 
 
 @contextmanager

@@ -72,7 +72,12 @@ def assemble_repository(
         painting |= {"image": file_url(repo_id, EXAMPLE_PICTURE)} if picture else {}
         addresses = {path.stem: f"figures/{path.name}" for path in figures}
         if onnx:
-            card["onnx"] = copy_graphs(onnx, repository / "onnx", digest_of_weights(model))
+            card["onnx"] = dict(read_json(onnx / "onnx.json") or {})
+            if card["onnx"].get("weights") != digest_of_weights(model):
+                raise ValueError(f"Got {onnx}, which has no graphs of this model. Export it again: semart-hf export.")
+            (repository / "onnx").mkdir()
+            for path in sorted(onnx.glob("*onnx*")):
+                shutil.copyfile(path, repository / "onnx" / path.name)
         facts = CardFacts(repo_id, painting, answer, contents, published, addresses, **card)
         page = render_card(model, facts)
         page.save(repository / "README.md")
@@ -114,17 +119,6 @@ def make_example(
         painting["text"] = text or EXAMPLE_TEXT
     classify = ArtClassificationPipeline(model=model, processor=processor, device="cpu")
     return painting, classify(painting, top_k=1)
-
-
-def copy_graphs(source: Path, folder: Path, weights: str) -> dict[str, Any]:
-    """Copy the graphs of a model with these weights, and give their onnx.json."""
-    description = read_json(source / "onnx.json") or {}
-    if description.get("weights") != weights:
-        raise ValueError(f"Got {source}, which has no graphs of this model. Export it again: semart-hf export.")
-    folder.mkdir()
-    for path in sorted(source.glob("*onnx*")):
-        shutil.copyfile(path, folder / path.name)
-    return dict(description)
 
 
 def copy_card(folder: Path, target: Path) -> None:

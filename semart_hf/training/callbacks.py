@@ -213,17 +213,15 @@ class LogWindow(TrainerCallback):
         self.tasks = [(task["name"], columns[task["name"]], is_multi_label(task)) for task in tasks]
         self.reset()
 
-    def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
-        """Begin a new window: a run that begins again with a smaller batch leaves half a step."""
-        self.reset()
-
-    def reset(self) -> None:
+    def reset(self, *_: Any, **kwargs: Any) -> None:
         """Begin a new window; its clock starts with the next `start`."""
         # Rows of the matrix: weighted losses, their weights, correct predictions, known labels. A column a task.
         self.sums: Tensor | None = None
         self.rows = 0
         self.waited = 0.0
         self.began: float | None = None
+
+    on_train_begin = reset  # a run that begins again with a smaller batch leaves half a step
 
     def start(self) -> float:
         """The time now, from which on a new window counts."""

@@ -7,14 +7,6 @@ from page_reader import Page
 from PIL import Image
 
 from semart_hf.documents import charts, evaluation_report
-from semart_hf.documents.evaluation_report import (
-    choose_paintings,
-    explain_examples,
-    explanation_page,
-    overlay_png,
-    shown_explanation,
-    write_evaluation_report,
-)
 from semart_hf.documents.page import render_page
 from semart_hf.documents.table import signed
 from semart_hf.evaluation.explanations import Explanation
@@ -42,8 +34,8 @@ def report(tmp_path_factory, tiny_model, tiny_processor, paintings):
         "comparison": {"second": "other", "in_words": ["tiny & small is better on <type>."]},
     }
     both = outcomes["image+text"]
-    examples = explain_examples(tiny_model, tiny_processor, data, both)
-    path = write_evaluation_report(folder, results, both, data, explanations=examples)
+    examples = evaluation_report.explain_examples(tiny_model, tiny_processor, data, both)
+    path = evaluation_report.write_evaluation_report(folder, results, both, data, explanations=examples)
     monkeypatch.undo()
     return results, path.read_text(encoding="utf-8"), folder
 
@@ -67,7 +59,7 @@ def test_of_too_many_labels_no_matrix_is_made(report, tiny_model, tiny_processor
     monkeypatch.setattr(charts, "PNG_DPI", 20)
     monkeypatch.setattr(evaluation_report, "MOST_MATRIX_LABELS", 3)
     outcomes = collect_outcomes(tiny_model, tiny_processor, paintings, device="cpu")["image+text"]
-    html = write_evaluation_report(tmp_path, report[0], outcomes, paintings).read_text(encoding="utf-8")
+    html = evaluation_report.write_evaluation_report(tmp_path, report[0], outcomes, paintings).read_text("utf-8")
     assert not re.search("cell-(school|timeframe)-", html)
     assert html.count("has 4 labels. A confusion matrix is drawn of 3 at most.") == 1  # no school is known in results
     assert html.count("Most confident errors") == 3
@@ -104,7 +96,7 @@ def explanation(**fields):
 
 
 def page_of(*explanations):
-    entry = {"name": "one", "error": "", "shown": shown_explanation(0, explanations)}
+    entry = {"name": "one", "error": "", "shown": evaluation_report.shown_explanation(0, explanations)}
     return render_page("explanations.html", title="Why", notice=None, entries=[entry])
 
 
@@ -119,7 +111,7 @@ def test_words_are_marked_by_what_they_weigh_and_the_overlay_glows_where_the_hea
     assert signed(-0.01, 1) == "0.0"
     heat = np.full((20, 20), -1.0, dtype=np.float32)
     heat[5, 5] = 2.0
-    alpha = np.asarray(Image.open(io.BytesIO(overlay_png(heat))))[..., 3]
+    alpha = np.asarray(Image.open(io.BytesIO(evaluation_report.overlay_png(heat))))[..., 3]
     assert alpha[5, 5] == round(0.85 * 255)
     assert alpha.sum() == alpha[5, 5]
 
@@ -142,7 +134,7 @@ def test_a_painting_is_embedded_once_at_its_own_proportions(paintings):
 def test_explanations_of_a_broken_picture_cost_the_others_nothing(tiny_model, tiny_processor, paintings):
     classify = ArtClassificationPipeline(model=tiny_model, processor=tiny_processor, device="cpu", precision="fp32")
     good = {"image": paintings[0]["image"], "text": "a view of delft"}
-    page = Page(explanation_page(classify, [("<bad>", {"image": b"none"}), ("good", good)]))
+    page = Page(evaluation_report.explanation_page(classify, [("<bad>", {"image": b"none"}), ("good", good)]))
     assert "<bad>" in page.text
     with pytest.raises(PictureError) as error:
         load_picture(b"none")
@@ -172,4 +164,4 @@ def chosen_from():
 def test_errors_and_cells_show_their_most_confident_paintings(chosen_from, monkeypatch, largest, cells):
     monkeypatch.setattr(evaluation_report, "PAINTINGS_PER_CELL", 3)
     monkeypatch.setattr(evaluation_report, "MAX_PAINTINGS", largest)
-    assert choose_paintings(chosen_from) == ({"type": [9, 8, 7, 6, 5, 4]}, cells)
+    assert evaluation_report.choose_paintings(chosen_from) == ({"type": [9, 8, 7, 6, 5, 4]}, cells)

@@ -5,14 +5,8 @@ import pytest
 from datasets import Dataset, Image
 from sklearn.metrics import accuracy_score
 
+from semart_hf.evaluation import results
 from semart_hf.evaluation.predictions import predict_batches, predict_dataset
-from semart_hf.evaluation.results import (
-    ceilings_of,
-    describe_environment,
-    describe_training_data,
-    evaluate_model,
-    present_modalities,
-)
 from semart_hf.files import write_json
 
 
@@ -20,7 +14,7 @@ from semart_hf.files import write_json
 def measured(tiny_model, tiny_processor, paintings):
     by_task = dict.fromkeys(("type", "school", "timeframe", "medium"), 0.8)
     ceilings = {"image+text": {"type": 0.97, "mean": 0.9}, "image": {**by_task, "mean": 0.7}}
-    return evaluate_model(tiny_model, tiny_processor, paintings, ceilings=ceilings, batch_size=4, device="cpu")
+    return results.evaluate_model(tiny_model, tiny_processor, paintings, ceilings=ceilings, batch_size=4, device="cpu")
 
 
 def test_scores_are_those_of_the_predictions_with_intervals(measured, tiny_model, tiny_processor, paintings):
@@ -53,12 +47,12 @@ def test_scores_are_those_of_the_predictions_with_intervals(measured, tiny_model
 
 def test_texts_alone_and_masked_texts_are_scored_where_the_data_has_them(tiny_model, tiny_processor, paintings):
     texts = paintings.remove_columns("image").add_column("image", [None] * 10)
-    assert present_modalities(texts) == ["text"]
-    measured = evaluate_model(tiny_model, tiny_processor, texts, device="cpu")
+    assert results.present_modalities(texts) == ["text"]
+    measured = results.evaluate_model(tiny_model, tiny_processor, texts, device="cpu")
     assert list(measured["modalities"]) == ["image+text", "text"]
     assert measured["modalities"]["text"]["tasks"] == measured["tasks"]
     masked = paintings.add_column("text_masked", [text and "the [MASK]" for text in paintings["text"]])
-    measured = evaluate_model(tiny_model, tiny_processor, masked, device="cpu")
+    measured = results.evaluate_model(tiny_model, tiny_processor, masked, device="cpu")
     assert list(measured["modalities"]) == ["image+text", "image", "text", "image+masked text", "masked text"]
     replaced = masked.remove_columns("text").rename_column("text_masked", "text")
     expected = predict_dataset(tiny_model, tiny_processor, replaced, modality="text", device="cpu")
@@ -67,7 +61,7 @@ def test_texts_alone_and_masked_texts_are_scored_where_the_data_has_them(tiny_mo
 
 
 def test_environment_names_versions_and_no_machine():
-    environment = describe_environment()
+    environment = results.describe_environment()
     assert environment["python"].startswith("3.")
     names = ("platform", "processor", "cores", "torch", "transformers", "timm", "datasets", "commit")
     assert environment.keys() >= set(names)
@@ -75,19 +69,19 @@ def test_environment_names_versions_and_no_machine():
 
 
 def test_the_painted_miniature_is_known_by_its_ceilings(tmp_path):
-    assert ceilings_of(tmp_path) is None
-    assert describe_training_data(tmp_path) == {"name": tmp_path.name, "is_painted_miniature": False}
+    assert results.ceilings_of(tmp_path) is None
+    assert results.describe_training_data(tmp_path) == {"name": tmp_path.name, "is_painted_miniature": False}
     write_json(tmp_path / "ceiling.json", {"image": {"mean": 0.7}})
-    assert ceilings_of(tmp_path) == {"image": {"mean": 0.7}}
-    assert describe_training_data(tmp_path) == {"name": tmp_path.name, "is_painted_miniature": True}
+    assert results.ceilings_of(tmp_path) == {"image": {"mean": 0.7}}
+    assert results.describe_training_data(tmp_path) == {"name": tmp_path.name, "is_painted_miniature": True}
     (tmp_path / "semart_train.csv").write_text("")
-    assert describe_training_data(tmp_path / "semart_train.csv")["is_painted_miniature"]
+    assert results.describe_training_data(tmp_path / "semart_train.csv")["is_painted_miniature"]
     (tmp_path / "prepared").mkdir()
     write_json(tmp_path / "prepared" / "summary.json", {"rows": {}})
-    assert not describe_training_data(tmp_path / "prepared")["is_painted_miniature"]
+    assert not results.describe_training_data(tmp_path / "prepared")["is_painted_miniature"]
     write_json(tmp_path / "prepared" / "summary.json", {"is_painted_miniature": True})
-    assert describe_training_data(tmp_path / "prepared")["is_painted_miniature"]
-    assert describe_training_data("anna/semart") == {"name": "semart", "is_painted_miniature": False}
+    assert results.describe_training_data(tmp_path / "prepared")["is_painted_miniature"]
+    assert results.describe_training_data("anna/semart") == {"name": "semart", "is_painted_miniature": False}
 
 
 def test_where_no_labelled_picture_can_be_read_the_other_views_are_scored(tiny_model, tiny_processor, paintings):
@@ -97,7 +91,7 @@ def test_where_no_labelled_picture_can_be_read_the_other_views_are_scored(tiny_m
     for row in cells[5:]:
         row |= dict.fromkeys(("type", "school", "timeframe", "medium"))
     data = Dataset.from_list(cells, features=paintings.features)
-    measured = evaluate_model(tiny_model, tiny_processor, data, device="cpu")
+    measured = results.evaluate_model(tiny_model, tiny_processor, data, device="cpu")
     assert list(measured["modalities"]) == ["image+text", "text"]
     assert measured["tasks"]["type"]["num_rows"] == 5
 
@@ -109,7 +103,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_everything_else_is_scored(ti
     cells[2]["image"] = {"bytes": b"no picture", "path": None}
     cells[2]["text"] = None
     broken = Dataset.from_list(cells, features=paintings.features)
-    measured = evaluate_model(tiny_model, tiny_processor, broken, batch_size=4, device="cpu")
+    measured = results.evaluate_model(tiny_model, tiny_processor, broken, batch_size=4, device="cpu")
     assert [found["row_id"] for found in measured["unreadable_pictures"]] == ["00001-view.jpg", "00002-view.jpg"]
     assert "truncated" in measured["unreadable_pictures"][0]["error"]
     assert measured["num_rows"] == 10

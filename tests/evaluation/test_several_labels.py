@@ -7,14 +7,7 @@ from sklearn import metrics
 from transformers import EvalPrediction
 
 from semart_hf.documents.result_tables import label_table
-from semart_hf.evaluation.calibration import (
-    choose_thresholds,
-    fit_temperature,
-    fit_temperatures,
-    risk_points,
-    thresholds,
-    with_thresholds,
-)
+from semart_hf.evaluation import calibration
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.predictions import Predictions, predict_dataset, predictions_writer, read_predictions
 from semart_hf.evaluation.results import write_evaluation
@@ -90,8 +83,8 @@ def test_an_answer_of_several_labels_has_a_risk_and_none_at_all_is_no_answer():
     found.add({"subjects": p}, np.array([[1, 1], [1, 1], [0, 0], [1, 0]]))
     outcomes = found.task("subjects")
     assert outcomes.confidences == pytest.approx([0.9 * 0.75, 0.75**2, 0.75**2, 0.5])
-    assert [risk for _, risk in risk_points(outcomes)] == pytest.approx([0, 1 / 3], abs=1e-6)
-    assert thresholds(found, "test", found)["tasks"]["subjects"]["coverage"] == 0.25
+    assert [risk for _, risk in calibration.risk_points(outcomes)] == pytest.approx([0, 1 / 3], abs=1e-6)
+    assert calibration.thresholds(found, "test", found)["tasks"]["subjects"]["coverage"] == 0.25
 
 
 def test_thresholds_have_the_best_f1_and_a_temperature_the_least_log_loss(drawn):
@@ -101,7 +94,7 @@ def test_thresholds_have_the_best_f1_and_a_temperature_the_least_log_loss(drawn)
     truth[:4, 2] = 1  # too few for a threshold of its own
     found = outcomes_of(truth, logits)
     outcomes = found.task("subjects")
-    chosen = choose_thresholds(outcomes)
+    chosen = calibration.choose_thresholds(outcomes)
     p = outcomes.probabilities
     for k in range(2):
         best = max(metrics.f1_score(truth[:, k], p[:, k] >= t) for t in np.unique(p[:, k]))
@@ -109,11 +102,11 @@ def test_thresholds_have_the_best_f1_and_a_temperature_the_least_log_loss(drawn)
     assert chosen[2] == chosen[3]
     best = max(metrics.f1_score(truth.ravel(), p.ravel() >= t) for t in np.unique(p))
     assert metrics.f1_score(truth.ravel(), p.ravel() >= chosen[2]) == pytest.approx(best)
-    (task,) = with_thresholds([SUBJECTS], found)
+    (task,) = calibration.with_thresholds([SUBJECTS], found)
     assert task == {**SUBJECTS, "thresholds": chosen}
     truth, logits = drawn
     predictions = Predictions([], {"subjects": 3 * logits}, truth, tasks=[SUBJECTS])
-    found = fit_temperatures(predictions)["subjects"]
+    found = calibration.fit_temperatures(predictions)["subjects"]
 
     def loss(temperature):
         return metrics.log_loss(truth.ravel(), (1 / (1 + np.exp(-3 * logits / temperature))).ravel())
@@ -219,10 +212,10 @@ def test_a_calibration_is_that_of_the_scored_probabilities(tiny_model, tiny_proc
     _, both, _ = write_evaluation(tmp_path, model, tiny_processor, texts, **options)
     fitted, found = model.config.temperatures, model.config.tasks[0]["thresholds"]
     # Calibrated on the split that is scored: the thresholds are the best ones of the probabilities that are scored.
-    assert found == choose_thresholds(both.task("type"))
+    assert found == calibration.choose_thresholds(both.task("type"))
     logits = predict_dataset(model, tiny_processor, texts, device="cpu").logits
     pairs = np.stack([np.zeros(30), logits["type"].ravel()], axis=1)
-    assert fitted["type"] == fit_temperature(pairs, both.task("type").references.ravel())
+    assert fitted["type"] == calibration.fit_temperature(pairs, both.task("type").references.ravel())
     known = both.task("school").is_known
     school = both.task("school").references[known]
-    assert fitted["school"] == fit_temperature(logits["school"][known], school)
+    assert fitted["school"] == calibration.fit_temperature(logits["school"][known], school)
