@@ -10,7 +10,7 @@ def model(tmp_path_factory):
     return save_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a module may change its weights
 def classify(model):
     return pipeline("art-classification", model=str(model), device="cpu", precision="fp32")
 
