@@ -239,10 +239,13 @@ class SemArtForArtClassification(PreTrainedModel):
         inputs = {"pixel_values": pixel_values, "input_ids": input_ids, "text_hidden": text_hidden, "labels": labels}
         batch = check_inputs({name: value for name, value in inputs.items() if value is not None}, self.config)
         image = self.encode_images(pixel_values, has_image, batch)
-        pooled_texts = self.pool_texts(input_ids, attention_mask, has_text, text_hidden, text_depth)
+        reads_text, pooled_texts = self.config.network_reads_text, None
+        if reads_text or not self.training:
+            pooled_texts = self.pool_texts(input_ids, attention_mask, has_text, text_hidden, text_depth)
         text = self.project_texts(pooled_texts, has_text, batch)
         with without_autocast(image.device):
-            features, all_logits = self._fuse(image, text)
+            shown = text if reads_text or pooled_texts is None else self.absent_text.expand_as(image)
+            features, all_logits = self._fuse(image, shown)
             if each_alone:
                 _, by_image = self._fuse(image, self.absent_text.expand_as(image))
                 _, by_text = self._fuse(self.absent_image.expand_as(text), text)
@@ -257,9 +260,10 @@ class SemArtForArtClassification(PreTrainedModel):
             share: Any = self.config.probe_share if pixel_values is not None else 1.0  # of a text it answers alone
             if has_image is not None:
                 share = torch.where(has_image.unsqueeze(1), share, 1.0).to(of_image.dtype)
-            all_logits = share * (of_image + of_text) + (1 - share) * all_logits
+            text_share = share if reads_text else 1.0
+            all_logits = share * of_image + text_share * of_text + (1 - share) * all_logits
             if each_alone:
-                by_image = share * (of_image + self.probe.absent_text) + (1 - share) * by_image
+                by_image = share * of_image + text_share * self.probe.absent_text + (1 - share) * by_image
                 by_text = (self.probe.absent_image + of_text).expand_as(by_text)
         logits = self._by_task(all_logits)
         loss, task_losses = mean_losses(logits, labels, self.config)
