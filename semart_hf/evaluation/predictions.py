@@ -148,8 +148,8 @@ def agreement(
 ) -> dict[str, Any]:
     """How the logits of `run`, in the order of the tasks, agree with the model's on rows that have the modalities.
 
-    Of all tasks the smallest share of `same_answers`, and the largest `confidence_difference` of the means; empty
-    where no row has the modalities.
+    The share of `same_answers` is of all tasks together, the `confidence_difference` of the means the largest of a
+    task; empty where no row has the modalities.
     """
     tasks, ours, theirs = model.config.tasks or [], Outcomes(model.config.tasks), Outcomes(model.config.tasks)
     collator = ArtCollator(processor, tasks, modality="+".join(modalities))
@@ -175,7 +175,7 @@ def agreement(
         is_same = one.predictions == other.predictions
         same.append(float(is_same.reshape(len(is_same), -1).all(1).mean()))
         apart.append(abs(float(one.confidences.mean() - other.confidences.mean())))
-    return {"rows": ours.num_rows, "same_answers": min(same), "confidence_difference": max(apart)}
+    return {"rows": ours.num_rows, "same_answers": sum(same) / len(same), "confidence_difference": max(apart)}
 
 
 def row_names(dataset: Dataset) -> list[str]:
