@@ -1,5 +1,6 @@
 """A catalogue's tables and pictures become a dataset folder that `datasets.load_dataset` opens anywhere."""
 
+import json
 import logging
 import multiprocessing
 import os
@@ -173,7 +174,7 @@ def write_dataset(
     files: dict[str, list[Path]] = {}  # of the shards that have rows
     for split, table in tables.splits.items():
         paths = [shard_file(work, split, number) for number in range(-(-len(table) // options.rows_per_shard))]
-        notes = [read_json(path.with_suffix(".json")) for path in paths]
+        notes = [json.loads(path.with_suffix(".json").read_text("utf-8")) for path in paths]  # or which is missing
         rows += [{"place": (split, n), **row} for n, row in enumerate(row for note in notes for row in note["rows"])]
         problems += [Problem(**problem) for note in notes for problem in note["problems"]]
         if with_rows := [path for path, note in zip(paths, notes, strict=True) if note["rows"]]:
