@@ -52,8 +52,7 @@ class SemArtConfig(PreTrainedConfig):
             over the picture of what each of its stages gives (colour, line and texture, beside the subject).
         text_pooling: `first` reads the first token's hidden state, `mean` averages over the text's tokens.
         text_lexicon: Whether a linear model on token counts (`Lexicon`) stands beside the text tower.
-        probe_share: Weight from 0 to 1 of what a `Probe` says of a picture, beside the network, which then reads
-            pictures alone: of texts the probe's logits are added; 0: there is none.
+        probe_share: Weight from 0 to 1 of a `Probe`'s logits, beside those of the network; 0: there is none.
         network_image_size: Side in pixels to which pictures are scaled for the network where a probe sees larger ones;
             `None`: as they come.
         contrastive: Whether vectors of picture and text are trained to find each other, with a learned scale.
@@ -64,8 +63,7 @@ class SemArtConfig(PreTrainedConfig):
             wrong answers among those that are at least so sure; confidences fall, shares rise.
         training_data: `{"name": str, "is_painted_miniature": bool}`; `None`: not recorded.
         format_version: `MAJOR.MINOR`; a newer major version is refused. Since 1.1 the lexicon's `rarities` are `idf`;
-            tasks with a kind and `vision_pooling` by stages are of 1.2, a probe of 1.3, where the
-            network reads texts as well, and of 1.4.
+            tasks with a kind and `vision_pooling` by stages are of 1.2, a probe of 1.3.
 
     Raises:
         ValueError: If the tasks are malformed, a tower is of another family, or the format is too new.
@@ -124,7 +122,7 @@ class SemArtConfig(PreTrainedConfig):
         if not 0 <= self.probe_share <= 1:
             raise ValueError(f"probe_share is {self.probe_share}. Allowed is a number from 0 to 1. Give one.")
         if self.probe_share and self.format_version in ("1.0", "1.1", "1.2"):
-            self.format_version = "1.4"
+            self.format_version = "1.3"
         self.set_tasks(self.tasks)
         for name in ("task_weights", "temperatures", "confidence_risks"):
             if unknown := sorted(set(getattr(self, name) or {}) - set(self.task_names)):
@@ -158,11 +156,6 @@ class SemArtConfig(PreTrainedConfig):
         labels = [prefix + label for prefix, labels in pairs for label in labels]
         self.id2label = dict(enumerate(labels))
         self.label2id = {label: index for index, label in enumerate(labels)}
-
-    @property
-    def network_reads_text(self) -> bool:
-        """Whether a text is fused with the picture, and not read by a probe alone."""
-        return not self.probe_share or self.format_version == "1.3"
 
     @property
     def reads_tokens(self) -> bool:

@@ -239,35 +239,35 @@ class SemArtForArtClassification(PreTrainedModel):
         inputs = {"pixel_values": pixel_values, "input_ids": input_ids, "text_hidden": text_hidden, "labels": labels}
         batch = check_inputs({name: value for name, value in inputs.items() if value is not None}, self.config)
         image = self.encode_images(pixel_values, has_image, batch)
-        reads_text = self.config.network_reads_text
-        ids, hidden = (input_ids, text_hidden) if reads_text or not self.training else (None, None)
-        pooled_texts = self.pool_texts(ids, attention_mask, has_text, hidden, text_depth)
+        pooled_texts = self.pool_texts(input_ids, attention_mask, has_text, text_hidden, text_depth)
         text = self.project_texts(pooled_texts, has_text, batch)
-        tokens = input_ids, attention_mask if text_hidden is None else None  # beside hidden states, the mask is theirs
-        by_words = 0.0 if self.lexicon is None else self.lexicon(*tokens, has_text)
         with without_autocast(image.device):
-            shown = text if reads_text or pooled_texts is None else self.absent_text.expand_as(image)
-            features, all_logits = self._fuse(image, shown)
-            all_logits = all_logits + by_words
+            features, all_logits = self._fuse(image, text)
             if each_alone:
                 _, by_image = self._fuse(image, self.absent_text.expand_as(image))
-                by_text = self._fuse(self.absent_image.expand_as(text), text)[1] + by_words
+                _, by_text = self._fuse(self.absent_image.expand_as(text), text)
+        tokens = input_ids, attention_mask if text_hidden is None else None  # beside hidden states, the mask is theirs
+        if self.lexicon is not None:
+            added = self.lexicon(*tokens, has_text)
+            all_logits = all_logits + added
+            if each_alone:
+                by_text = by_text + added
         if self.probe is not None and not self.training:
             of_image, of_text = self.probe(pixel_values, has_image, pooled_texts, has_text, tokens)
             share: Any = self.config.probe_share if pixel_values is not None else 1.0  # of a text it answers alone
             if has_image is not None:
                 share = torch.where(has_image.unsqueeze(1), share, 1.0).to(of_image.dtype)
-            text_share = share if reads_text else 1.0
-            all_logits = share * of_image + text_share * of_text + (1 - share) * all_logits
+            all_logits = share * (of_image + of_text) + (1 - share) * all_logits
             if each_alone:
-                by_image = share * of_image + text_share * self.probe.absent_text + (1 - share) * by_image
+                by_image = share * (of_image + self.probe.absent_text) + (1 - share) * by_image
                 by_text = (self.probe.absent_image + of_text).expand_as(by_text)
         logits = self._by_task(all_logits)
         loss, task_losses = mean_losses(logits, labels, self.config)
         alone = {"image": self._by_task(by_image), "text": self._by_task(by_text)} if each_alone else None
         scale = self.logit_scale.exp().clamp(max=100) if self.config.contrastive else None  # as in CLIP
         output = SemArtOutput(loss, logits, task_losses, features, alone, image, text, scale)
-        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        use_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if use_dict else output.to_tuple()
 
     def get_image_features(self, pixel_values: Tensor, normalize: bool = False) -> Tensor:
         """Vectors of pictures `(batch, fusion_dim)` in the space that texts share; of unit length with `normalize`."""

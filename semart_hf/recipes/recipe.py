@@ -53,7 +53,7 @@ class ModelArguments:
     text_pooling: str = described("first", "first: the first token; mean: over the tokens.")
     text_lexicon: bool = described(False, "Whether a linear model on token counts adds its logits.")
     probe_share: float = described(
-        0.0, "Weight of regressions on frozen features beside the network, which reads pictures alone then. 0: none."
+        0.0, "Weight of regressions on frozen features beside the network; of texts alone they answer alone. 0: none."
     )
     network_image_size: int | None = described(None, "Side in pixels that the network sees; a probe: image_size.")
     fusion_dim: int = described(512, "Size of the fused features.")
