@@ -118,16 +118,18 @@ def quantize(path: Path) -> None:
     Convolutions would be slower so, and projections and heads, which cost nothing, less exact.
     """
     onnx, quantization = optional("onnx", "onnx"), optional("onnxruntime.quantization", "onnx")
+    model = onnx.load(path)
     scopes = {
         node.name: [item.value for item in node.metadata_props if item.key == "pkg.torch.onnx.name_scopes"]
-        for node in onnx.load(path, load_external_data=False).graph.node
+        for node in model.graph.node
     }
+    del model.graph.value_info[:]  # shapes of weights that older versions of onnxruntime transpose in their place
     others = [name for name, found in scopes.items() if "_tower" not in "".join(found)]
     others += [f"{name}_MatMul" for name in others]  # what a Gemm becomes
     logging.disable(logging.WARNING)  # it recommends a preparation that only static quantisation needs
     try:
         quantization.quantize_dynamic(
-            path,
+            model,
             path,
             op_types_to_quantize=["MatMul"],
             per_channel=True,
