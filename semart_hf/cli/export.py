@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
         if (found := graph.get("agreement")) is not None:
             forms = {"rows": "{:,}", "same_answers": "{:.1%}", "confidence_difference": "{:.4f}"}
             rows[-1] += [form.format(found[key]) if found else DASH for key, form in forms.items()]
-    columns += ["paintings", "same answers", "confidence apart"] if options.data else []
+    columns += ["paintings", "same answers", "confidence difference"] if options.data else []
     print_table(Table(columns, rows))
     print(f"Written to {options.output}; outputs, one row a painting: {', '.join(description['outputs'])}")
 

@@ -170,11 +170,11 @@ def answered_parts(
     part_of = (np.cumsum(is_missing) - 1) // part_rows
     is_mine = is_missing & (part_of % state.num_processes == state.process_index)
     mine = ((number, row) for number, row in enumerate(source.rows()) if is_mine[number])
-    with tqdm(total=int(is_missing.sum()), unit="row", disable=state.process_index > 0) as bar:
+    with tqdm(total=int(is_mine.sum()), unit="row", disable=state.process_index > 0) as bar:
         for _, part in groupby(mine, key=lambda one: part_of[one[0]]):
             numbers, rows = zip(*part, strict=True)
             yield numbers, rows, answer_rows(rows, classify, source)
-            bar.update(len(rows) * state.num_processes)
+            bar.update(len(rows))
 
 
 def answer_rows(rows: Sequence[Row], classify: Classify, source: Source) -> list[Answer]:

@@ -87,11 +87,7 @@ def predict_batches(
     """
     if len(dataset) == 0:
         raise ValueError("Got a dataset without rows. One painting is needed. Check the split and its filters.")
-    columns = [name for name in ("image", "text", *model.config.task_names) if name in dataset.column_names]
-    # Decoded by the collator, as in training and in the pipeline, with its errors.
-    shown = undecoded(dataset.select_columns(columns))
-    collator = ArtCollator(processor, model.config.tasks, modality=modality, reports_unreadable=True)
-    loader: DataLoader[Any] = DataLoader(shown, batch_size=batch_size, num_workers=num_workers, collate_fn=collator)
+    loader = _loader(model, processor, dataset, modality, batch_size=batch_size, num_workers=num_workers)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device)
     names = iter(row_names(dataset))
@@ -125,6 +121,15 @@ def predict_batches(
         yield replace(found.pop(modality), vectors=vectors, alone=found)
 
 
+def _loader(
+    model: SemArtForArtClassification, processor: SemArtProcessor, dataset: Dataset, modality: str, **options: Any
+) -> "DataLoader[Any]":
+    """Batches of the dataset, whose pictures the collator decodes as in training and in the pipeline."""
+    columns = [name for name in ("image", "text", *model.config.task_names) if name in dataset.column_names]
+    collator = ArtCollator(processor, model.config.tasks, modality=modality, reports_unreadable=True)
+    return DataLoader(undecoded(dataset.select_columns(columns)), collate_fn=collator, **options)
+
+
 def predict_dataset(
     model: SemArtForArtClassification, processor: SemArtProcessor, dataset: Dataset, **options: Any
 ) -> Predictions:
@@ -152,10 +157,8 @@ def agreement(
     task; empty where no row has the modalities.
     """
     tasks, ours, theirs = model.config.tasks or [], Outcomes(model.config.tasks), Outcomes(model.config.tasks)
-    collator = ArtCollator(processor, tasks, modality="+".join(modalities))
-    columns = [name for name in ("image", "text", *model.config.task_names) if name in dataset.column_names]
-    for batch in DataLoader(undecoded(dataset.select_columns(columns)), batch_size=8, collate_fn=collator):
-        references = batch.pop("labels")
+    for batch in _loader(model, processor, dataset, "+".join(modalities), batch_size=8):
+        references, _ = batch.pop("labels"), batch.pop("unreadable", None)
         has_all = torch.ones(len(references), dtype=torch.bool)
         for name in modalities:
             is_there = torch.tensor({"image": "pixel_values", "text": "input_ids"}[name] in batch)
