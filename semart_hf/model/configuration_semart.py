@@ -4,6 +4,7 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -187,6 +188,14 @@ class SemArtConfig(PreTrainedConfig):
         if task in self.task_names:
             return list((self.tasks or [])[self.task_names.index(task)]["labels"])
         raise ValueError(f"Unknown task {task!r}: this model's tasks are {self.task_names}. Name one of them.")
+
+
+def new_config(**given: Any) -> SemArtConfig:
+    """The configuration of a new model; a `ValueError` for a field that there is not."""
+    allowed = [field.name for field in fields(SemArtConfig)]
+    if unknown := sorted({*given} - {*allowed}):
+        raise ValueError(f"Got the fields {unknown}. Allowed are {allowed}. Correct the name.")
+    return SemArtConfig(**given)
 
 
 def label_columns(tasks: Iterable[Mapping[str, Any]]) -> dict[str, slice]:

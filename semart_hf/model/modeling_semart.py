@@ -13,7 +13,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import cached_file
 
-from .configuration_semart import SemArtConfig
+from .configuration_semart import SemArtConfig, new_config
 from .linear_semart import Lexicon, Probe
 from .loading_semart import HUB_OPTIONS, reorder_heads, resolve_configs, verify_start
 from .output_semart import SemArtOutput, check_inputs, fill_absent, mean_losses
@@ -119,7 +119,7 @@ class SemArtForArtClassification(PreTrainedModel):
             **config_fields: Of `SemArtConfig`.
 
         Raises:
-            ValueError: If a tower is unknown, of another family, or its weights did not arrive.
+            ValueError: If a field or tower is unknown, a tower is of another family, or its weights did not arrive.
         """
         if pretrained not in (True, False, "vision", "text"):
             raise ValueError(f"pretrained is {pretrained!r}. Allowed are True, False, 'vision', 'text'. Give one.")
@@ -130,7 +130,7 @@ class SemArtForArtClassification(PreTrainedModel):
         shown: dict[str, Any] = {"image_size": image_size, "crop_pct": crop_pct, "crop_mode": crop_mode}
         vision_config = resolve_vision_config(vision, pretrained="vision" in loaded, **shown)
         text_config = resolve_text_config(text)
-        model = cls(SemArtConfig(vision_config=vision_config, text_config=text_config, tasks=tasks, **config_fields))
+        model = cls(new_config(vision_config=vision_config, text_config=text_config, tasks=tasks, **config_fields))
         fill_tower(model.vision_tower, vision if "vision" in loaded else None)
         if "text" in loaded:
             fill_tower(model.text_tower, text)

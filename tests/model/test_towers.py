@@ -137,6 +137,7 @@ def test_a_tower_is_shown_squashed_pictures_or_crops(mode, is_squashed):
         ({"vision": "resnet18", "pretrained": "vision"}, r"Give 'timm/resnet18\.a1_in1k', or pretrained=False"),
         ({"text": GPT2Config()}, "has model_type 'gpt2', but it must be an encoder of distilbert, bert"),
         ({"pretrained": "text"}, "Got a configuration as text tower"),
+        ({"fusion_size": 16}, r"Got the fields \['fusion_size'\]\. Allowed are .*'fusion_dim'"),
         ({"pretrained": "both"}, r"pretrained is 'both'\. Allowed are"),
         ({"frozen_vision_stages": 6}, "frozen_vision_stages is 6, but test_resnet has 5 stages"),
         ({"trainable_text_layers": 3}, "trainable_text_layers is 3, but the text tower has 2 layers"),

@@ -93,6 +93,9 @@ def test_int8_graphs_are_compared_with_the_model_and_published_with_it(saved_mod
     onnx, *_ = (pytest.importorskip(name) for name in ONNX)
     (model, processor), graphs = saved_model, tmp_path / "graphs"
     words = ["--model", str(SAVED_MODEL), "--output", str(graphs), "--precision", "int8", "--data", str(small_release)]
+    with pytest.raises(SystemExit):
+        main([*words[:-2], "--split", "val"])
+    assert "got --split validation without --data" in capsys.readouterr().err
     main(words)
     assert "same answers" in capsys.readouterr().out
     description = json.loads((graphs / "onnx.json").read_text())
