@@ -42,8 +42,10 @@ METRICS = tuple(anchors.METRICS)
 TEXT_COLUMNS = ["TITLE", "DESCRIPTION"]
 SIZES = (50, 100, 200, 400, 800)
 NUM_FEW_FOLDS = 3
-CHOICES = read_recipe(Path(__file__).with_name("choices.yaml"))
 NUM_FOLDS = 5
+_CHOICES = read_recipe(Path(__file__).with_name("choices.yaml"))
+CHOICES, AS_IT_IS = _CHOICES["choices"], "as it is"
+CHOICE_FOLDS = {name: range(NUM_FEW_FOLDS) for name in _CHOICES["on_three_folds"]}
 LABELS = ("TYPE", "SCHOOL", "TIMEFRAME", "TECHNIQUE")
 COLUMNS = ["IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME"]
 # Files beside a release, which correct its labels or name the work that a picture shows.
@@ -64,14 +66,17 @@ def plan(options: Options) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "num_folds": NUM_FOLDS,
         "near_bits": NEAR_BITS,
     }
-    # Choices are judged by another fold of the rows that fold 0 learns from.
+    # Choices are judged by other folds of the rows that fold 0 learns from.
     inner = table[table["fold"] != 0].assign(fold=lambda rows: rows["fold"] - 1)
     few_folds, sides = options.seeds[:NUM_FEW_FOLDS], (ANCHORS, RECIPE)
     settings: dict[str, tuple[Sequence[int], dict[str, Any]]] = {
         **{name: (options.seeds, {}) for name in sides},
         **{f"{name}, {size} rows": (few_folds, {"num_rows": size}) for size in SIZES for name in sides},
         SEMART_RECIPE: (options.seeds, {}),
-        **{f"{SEMART_RECIPE}: {name}": ([0], {"fields": own, "table": inner}) for name, own in CHOICES.items()},
+        **{
+            f"{SEMART_RECIPE}: {name}": (CHOICE_FOLDS.get(name, [0]), {"fields": own, "table": inner})
+            for name, own in CHOICES.items()
+        },
     }
     shared = {"table": table, "folder": options.release, "towers": towers, "num_rows": len(table), "fields": {}}
     return common, [
@@ -264,18 +269,24 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
         if pairs := [(run, theirs[fold]) for fold, run in settings.get(name, {}).items() if fold in theirs]:
             found.setdefault("recipes", {})[name] = against_anchors(*map(list, zip(*pairs, strict=True)))
     found["few"] = few_rows(settings)
-    choices = {name: [*settings.get(f"{SEMART_RECIPE}: {name}", {}).values()] for name in CHOICES}
-    found["choices"] = {
-        name: {
-            "fields": CHOICES[name],
-            "folds": len(own),
-            "processor_minutes": sum(run["processor_seconds"] for run in own) / 60 / len(own),
-            **{modality: mean_scores(own, modality) for modality in MODALITIES},
-        }
-        for name, own in choices.items()
-        if own
-    }
-    found["not_run"] = [name for name, own in choices.items() if not own]
+    choices = {name: settings.get(f"{SEMART_RECIPE}: {name}", {}) for name in CHOICES}
+    found["choices"] = {name: choice_scores(name, choices) for name in CHOICES if choices[name]}
+    found["not_run"] = [name for name in CHOICES if not choices[name]]
+    return found
+
+
+def choice_scores(name: str, choices: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
+    """Of a choice by modality scores, and `gains` over the recipe as it is on the folds that both have."""
+    runs, others = choices[name], choices.get(AS_IT_IS, {})
+    seconds = [run["processor_seconds"] for run in runs.values()]
+    found: dict[str, Any] = {"fields": CHOICES[name], "folds": [*runs], "minutes": sum(seconds) / 60 / len(seconds)}
+    shared = [fold for fold in runs if fold in others and name != AS_IT_IS]
+    for modality in MODALITIES:
+        found[modality] = mean_scores([*runs.values()], modality)
+        if shared:
+            sides = [pooled([side[fold] for fold in shared], modality) for side in (runs, others)]
+            gains = differences(*sides, names=(name, AS_IT_IS))
+            found[modality]["gains"] = {metric: by_task["mean"] for metric, by_task in gains.items()}
     return found
 
 
@@ -322,12 +333,20 @@ def against_anchors(runs: Sequence[Run], anchor_runs: Sequence[Run]) -> dict[str
         found["scores"][modality], found["gains"][modality] = with_intervals(ours), {}
         for metric in METRICS:
             anchor = pooled(anchor_runs, f"{modality}, {metric}")
-            compared = compare_outcomes(ours, anchor, names=(RECIPE, ANCHORS))
-            found["gains"][modality][metric] = {
-                task: {"value": scores[metric]["difference"], "interval": scores[metric]["interval"]}
-                for task, scores in {**compared["tasks"], "mean": compared["mean"]}.items()
-            }
+            found["gains"][modality][metric] = differences(ours, anchor, names=(RECIPE, ANCHORS))[metric]
     return found
+
+
+def differences(ours: Outcomes, theirs: Outcomes, *, names: tuple[str, str]) -> dict[str, dict[str, Any]]:
+    """By metric, of each task and of the mean how much better the first is, with its interval."""
+    compared = compare_outcomes(ours, theirs, names=names)
+    return {
+        metric: {
+            task: {"value": scores[metric]["difference"], "interval": scores[metric]["interval"]}
+            for task, scores in {**compared["tasks"], "mean": compared["mean"]}.items()
+        }
+        for metric in METRICS
+    }
 
 
 def few_rows(settings: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:

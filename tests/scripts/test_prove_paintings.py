@@ -63,7 +63,8 @@ def tiny_paintings(monkeypatch, tmp_path):
     recipe.write_text(TINY_RECIPE)
     monkeypatch.setattr(paintings_runs, "recipe_of", lambda setting: str(recipe))
     monkeypatch.setattr(paintings_runs, "SIZES", ())
-    monkeypatch.setattr(paintings_runs, "CHOICES", {"averaged weights": {"ema_decay": 0.5}})
+    monkeypatch.setattr(paintings_runs, "CHOICES", {"as it is": {}, "averaged weights": {"ema_decay": 0.5}})
+    monkeypatch.setattr(paintings_runs, "CHOICE_FOLDS", {"averaged weights": [0, 1]})
     monkeypatch.setattr(anchors, "GRID", {"C": (1.0,)})
 
 
@@ -80,15 +81,18 @@ def test_paintings_are_proved_beside_their_anchors(main, tiny_paintings, small_r
     words = ["--releases", small_release, "--release", tmp_path / "rows", "--vision_tower", towers["vision"]]
     words += ["--text_tower", towers["text"], "--seeds", 1]
     results, card = main("paintings", *words, "--parts", "choices")
-    (alone,) = results["runs"]
+    plain, *alone = results["runs"]
     assert "nor have the anchors." in card
-    accuracy = 100 * accuracy_by_hand(alone, "image+text")["mean"]
-    assert f"| averaged weights | `ema_decay: 0.5` | {accuracy:.1f} |" in card
+    as_it_is, averaged = (100 * accuracy_by_hand(run, "image+text")["mean"] for run in (plain, alone[0]))
+    gains = results["summary"]["choices"]["averaged weights"]["image+text"]["gains"]["accuracy"]
+    assert 100 * gains["value"] == pytest.approx(averaged - as_it_is)
+    assert f"| as it is |  | 1 | {as_it_is:.1f} |  |" in card
+    assert f"| {averaged - as_it_is:+.1f} (" in card.split("| averaged weights | `ema_decay: 0.5` | 2 | ")[1]
     results, card = main("paintings", *words)
-    names = ["anchors", "paintings", "semart-efficientnet_b0", "semart-efficientnet_b0: averaged weights"]
-    assert [run["setting"] for run in results["runs"]] == names
-    theirs, ours, *_, choice = results["runs"]
-    assert choice == alone
+    names = ["anchors", "paintings", "semart-efficientnet_b0", "semart-efficientnet_b0: as it is"]
+    assert [run["setting"] for run in results["runs"]] == [*names, *["semart-efficientnet_b0: averaged weights"] * 2]
+    theirs, ours, _, choice, *averaged = results["runs"]
+    assert [choice, *averaged] == [plain, *alone]
     assert results["rows"]["number"] == 110 == ours["rows"]["train"] + ours["rows"]["judged"]
     folds = paintings_runs.joined_rows([small_release], tmp_path / "rows")["fold"]
     assert choice["rows"]["train"] + choice["rows"]["judged"] == (folds != 0).sum()
