@@ -55,9 +55,10 @@ def compare_outcomes(
     for task in [*first.task_names, "mean"]:
         for score, label in COMPARED_SCORES.items():
             flat = f"{task}_{score}"
-            if flat not in scores[0]:
+            drawn = [one.get(flat, np.array(np.nan)) for one in resampled]
+            if any(np.isnan(values).all() for values in drawn):
                 continue
-            differences = resampled[0][flat] - resampled[1][flat]
+            differences = drawn[0] - drawn[1]
             low, high = interval_of(differences)
             entry: dict[str, Any] = {
                 "first": scores[0][flat],

@@ -219,7 +219,8 @@ def row_scores(outcomes: TaskOutcomes | SeveralOutcomes) -> dict[str, tuple[npt.
 def score_outcomes(outcomes: Outcomes) -> dict[str, Any]:
     """Scores as nested in results.json: `num_rows`, `tasks`, `mean_accuracy`, `mean_macro_f1` and `exact_match`.
 
-    Means are over the tasks that have a known label; `exact_match` is over the rows where every task has one.
+    Means are over the tasks that have a known label; several labels of which none is true or answered have no F1 (0
+    where no other task has one). `exact_match` is over the rows where every task has a label.
     """
     tasks = {name: score_task(outcomes.task(name)) for name in outcomes.task_names}
     scored = [scores for scores in tasks.values() if scores["num_rows"]]
@@ -229,11 +230,12 @@ def score_outcomes(outcomes: Outcomes) -> dict[str, Any]:
             "needed to score. Evaluate a labelled split, or call predict instead."
         )
     is_right, is_known = exact_matches(outcomes)
+    macro_f1 = [scores["macro_f1"] for scores in scored if scores["macro_f1"] is not None]
     return {
         "num_rows": outcomes.num_rows,
         "tasks": tasks,
         "mean_accuracy": float(np.mean([scores["accuracy"] for scores in scored])),
-        "mean_macro_f1": float(np.mean([scores["macro_f1"] for scores in scored])),
+        "mean_macro_f1": float(np.mean(macro_f1 or [0.0])),
         "exact_match": float(is_right.sum() / is_known.sum()) if is_known.any() else None,
     }
 

@@ -8,6 +8,7 @@ from transformers import EvalPrediction
 
 from semart_hf.documents.result_tables import label_table
 from semart_hf.evaluation import calibration
+from semart_hf.evaluation.comparison import compare_outcomes
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.predictions import Predictions, predict_dataset, predictions_writer, read_predictions
 from semart_hf.evaluation.results import write_evaluation
@@ -149,6 +150,20 @@ def test_all_kinds_together_in_the_trainer_the_bootstrap_and_the_file(together, 
     for name in ("type", "subjects", "size"):
         assert (again.task(name).references == outcomes.task(name).references).all(), name
         assert (again.task(name).predictions == outcomes.task(name).predictions).all(), name
+
+
+def test_labels_that_are_neither_true_nor_answered_leave_the_means_to_other_tasks():
+    both = [Outcomes(TASKS[:2]) for _ in range(2)]
+    for outcomes, p in zip(both, (0.1, 0.9), strict=True):
+        outcomes.add({"type": [[0.9, 0.1]] * 3, "subjects": np.full((3, 4), p)}, np.zeros((3, 5), dtype=int))
+    scores = score_outcomes(both[0])
+    assert scores["tasks"]["subjects"]["macro_f1"] is None
+    assert (scores["mean_accuracy"], scores["mean_macro_f1"]) == (1, 1)
+    for pair in (both, both[::-1]):  # what one of them does not have is not compared
+        compared = compare_outcomes(*pair, names=("A", "B"), num_resamples=20)
+        assert [*compared["tasks"]["subjects"]] == ["accuracy"]
+    alone = outcomes_of(np.zeros((3, 4), dtype=int), np.full((3, 4), -2.0))
+    assert score_outcomes(alone)["mean_macro_f1"] == 0
 
 
 def test_errors_in_steps_and_units_by_hand():
