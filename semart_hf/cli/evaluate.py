@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Any]:
     """Write the evaluation to the folder; returns its results, and the model's configuration."""
-    from semart_hf.evaluation.results import read_compared, values_of_train, write_evaluation
+    from semart_hf.evaluation.results import read_compared, values_of, write_evaluation
     from semart_hf.evaluation.vocabularies import check_labelled, load_split, read_label_map
 
     model, processor = load_model(options.model)
@@ -65,14 +65,14 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
 
     paintings = load(options.split, options.mask_label_words)
     check_labelled(paintings, model.config.task_names, f"the split {options.split!r} of {options.data}")
-    train_values = None
+    unseen = None
     if column := options.unseen_by:
         if column not in paintings.column_names:
             raise ValueError(f"Got --unseen_by {column}. The data has {paintings.column_names}. Give one of these.")
-        train_values = (column, values_of_train(options.data, column))
+        unseen = (column, *values_of(options.data, column, options.split))
     compared = read_compared(options.compare, tasks, paintings) if options.compare else None
     how = {name: getattr(options, name) for name in ("batch_size", "device", "num_workers", "precision")}
-    how |= {"compared": compared, "train_values": train_values, "show_progress": True}
+    how |= {"compared": compared, "unseen": unseen, "show_progress": True}
     how["about"] = {name: str(getattr(options, name)) for name in ("model", "data", "split")}
     if options.calibrate:
         how["calibration"] = (options.calibrate, load(options.calibrate))

@@ -5,7 +5,7 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +20,7 @@ import semart_hf
 from semart_hf.catalogue.catalogue import MINIATURE_FILE, read_rows
 from semart_hf.data.collator import MODALITIES
 from semart_hf.data.loading import is_release, load_paintings
-from semart_hf.data.rows import labels_of
+from semart_hf.data.rows import cells_of_task, labels_of
 from semart_hf.data.streaming import column_of, undecoded
 from semart_hf.files import locked, output_folder, read_json, write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -74,14 +74,14 @@ def write_evaluation(
     about: Mapping[str, str],
     calibration: tuple[str, Dataset] | None = None,
     compared: tuple[Outcomes, str] | None = None,
-    train_values: tuple[str, set[str]] | None = None,
+    unseen: tuple[str, Sequence[str], set[str]] | None = None,
     **options: Any,
 ) -> tuple[dict[str, Any], Outcomes, Outcomes | None]:
     """Write predictions.parquet and results.json; options are those of `predict_batches`.
 
     `about` has `model`, `data` and `split`, as a reader knows them; `calibration` the name and the paintings of a
-    split that temperatures and risks are fitted on; `compared` is what `read_compared` returns; `train_values` are a
-    column and what `values_of_train` returns for it: rows with other values are scored apart. Returned are the
+    split that temperatures and risks are fitted on; `compared` is what `read_compared` returns; `unseen` a column and
+    what `values_of` returns for it: rows with values that train does not have are scored apart. Returned are the
     results, the outcomes, and those without temperatures where there are temperatures.
     """
     config, start, ceilings = model.config, time.perf_counter(), ceilings_of(about["data"])
@@ -114,8 +114,8 @@ def write_evaluation(
         for stage, tasks in (("before", score_outcomes(uncalibrated)["tasks"]), ("after", measured["tasks"])):
             found = {task: {name: scores.get(name) for name in CALIBRATED} for task, scores in tasks.items()}
             results["calibration"][stage] = found
-    if train_values is not None:
-        results["unseen"] = unseen_scores(both, paintings, *train_values)
+    if unseen is not None:
+        results["unseen"] = unseen_scores(both, *unseen)
     if compared is not None:
         short = (Path(about["model"]).name, Path(compared[1]).name)  # without folders: results are published
         both_names = short if short[0] != short[1] else ("this model", "the other model")
@@ -283,30 +283,25 @@ def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset)
     return others, str(about.get("model", folder) if isinstance(about, dict) else folder)
 
 
-def values_of_train(data: str | Path, column: str) -> set[str]:
-    """What the column has in the train split, case and spaces aside."""
+def values_of(data: str | Path, column: str, split: str) -> tuple[list[str], set[str]]:
+    """What the column, of labels their names, has in each row of a split, and in train, case and spaces aside."""
     splits: Any = read_rows(data).splits if is_release(data) else load_paintings(data)  # also without labels to learn
-    rows = splits.get("train")
-    found = set() if rows is None or column not in rows.column_names else set(map(_normal, column_of(rows, column)))
-    if not found - {""}:
+    both = (cells_of_task(rows, {"name": column}) for rows in (splits[split], splits.get("train", ())))
+    values, learned = ([" ".join(str("" if one is None else one).casefold().split()) for one in some] for some in both)
+    if not {*learned} - {""}:
         raise ValueError(
             f"Got --unseen_by {column} for {data}, but it has no train split with that column to compare with. Give "
             "data with the train split that the model was trained on, or leave --unseen_by out."
         )
-    return found - {""}
+    return values, {*learned} - {""}
 
 
-def unseen_scores(outcomes: Outcomes, paintings: Dataset, column: str, train_values: Iterable[str]) -> dict[str, Any]:
+def unseen_scores(outcomes: Outcomes, column: str, values: Sequence[str], train_values: set[str]) -> dict[str, Any]:
     """How many rows have a value that train has, or none (`num_without`), and the scores of all others."""
-    values = np.array([_normal(cell) for cell in column_of(paintings, column)], dtype=object)
-    is_without, is_seen = values == "", np.isin(values, list(train_values))
+    is_without, is_seen = np.array([(value == "", value in train_values) for value in values]).T
     unseen = outcomes.select(np.flatnonzero(~is_without & ~is_seen))
     found: dict[str, Any] = {"by": column, "num_seen": int(is_seen.sum()), "num_without": int(is_without.sum())}
     found["num_rows"] = unseen.num_rows
     if any(unseen.task(name).is_known.any() for name in unseen.task_names):
         found |= scores_with_intervals(unseen)
     return found
-
-
-def _normal(cell: str | None) -> str:
-    return " ".join((cell or "").casefold().split())

@@ -257,6 +257,8 @@ def test_paintings_by_authors_that_train_has_not_seen(model, tmp_path, capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert "5 (41.7 %) have a known author" in shown
     assert "What train has not seen" in shown
+    unseen = run(model, release, tmp_path / "school", "--unseen_by", "school")["unseen"]
+    assert unseen["num_seen"] == test["SCHOOL"].isin(train["SCHOOL"]).sum()
     assert "unseen" not in run(model, release, tmp_path / "plain")
     with pytest.raises(SystemExit, match=r"Got --unseen_by painter\. The data has"):
         run(model, release, tmp_path / "wrong", "--unseen_by", "painter")
