@@ -48,6 +48,8 @@ def load_split(
     """
     recipe = _trained_recipe(Path(model))
     own_labels, frequent = data_labels(data, tasks)
+    if unknown := [name for name in label_map or {} if name not in own_labels]:
+        raise ValueError(f"Got a label map of {unknown}. The model's tasks are {[*own_labels]}. Correct --map_labels.")
     own_tasks = [{**task, "labels": own_labels[task["name"]]} for task in tasks]
     splits = load_paintings(data, tasks=own_tasks, text_columns=text_columns or recipe.get("text_columns"))
     if split not in splits:
@@ -166,9 +168,9 @@ def _labels(rows: Any, task: Mapping[str, Any]) -> Iterator[str]:
 def read_label_map(path: str | Path) -> dict[str, dict[str, str | None]]:
     """The label map of a JSON file: `{"school": {"Flemish": "Netherlandish", "Greek": null}}`, or ValueError."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         labels = [label for changes in content.values() for label in changes.values()]
-    except (json.JSONDecodeError, AttributeError):
+    except (ValueError, AttributeError):
         labels = [0]
     if not all(isinstance(label, str | None) for label in labels):
         raise ValueError(

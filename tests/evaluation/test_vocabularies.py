@@ -67,12 +67,14 @@ def test_bad_maps(release, tmp_path):
         schools_of(release, label_map={"school": {"Martian": "Dutch"}})
     with pytest.raises(ValueError, match=r"to the school labels \['Flemish'\].*Allowed are \['Dutch'"):
         schools_of(release, label_map={"school": {"Korean": "Flemish"}})
+    with pytest.raises(ValueError, match=r"map of \['scool'\]. The model's tasks are \['type', 'school'"):
+        schools_of(release, label_map={"scool": {"Korean": None}})
     path = tmp_path / "map.json"
-    for content in ('{"school": ["Korean"]}', '{"school": {"Korean": 1}}', "[]", "{"):
-        path.write_text(content)
+    for content in ('{"school": ["Korean"]}', '{"school": {"Korean": 1}}', "[]", "{", '{"school": {"Tschüß": null}}'):
+        path.write_text(content, encoding="cp1252")
         with pytest.raises(ValueError, match="no JSON that maps labels by task"):
             read_label_map(path)
-    path.write_text(json.dumps({"school": {"Korean": None}}))
+    path.write_text(json.dumps({"school": {"Korean": None}}), encoding="utf-8-sig")
     assert read_label_map(path) == {"school": {"Korean": None}}
 
 
