@@ -130,7 +130,8 @@ def risk_points(outcomes: Any) -> list[list[float]]:
     kept = np.flatnonzero(np.append(risk[:-1] < least_below[1:], True)[: len(risk)])
     if len(kept) > 100:
         kept = kept[np.linspace(0, len(kept) - 1, 100).round().astype(int)]
-    return [[round(float(confidences[place]), 6), round(float(risk[place]), 6)] for place in kept]
+    # Rounded down: an answer of that confidence reaches it.
+    return [[np.floor(1e6 * float(confidences[place])) / 1e6, round(float(risk[place]), 6)] for place in kept]
 
 
 def confidence_threshold(choosing: Any, scored: Any) -> dict[str, Any] | None:

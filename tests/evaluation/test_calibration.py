@@ -56,7 +56,7 @@ def test_risk_coverage_threshold_and_a_few_points_of_them(outcomes, monkeypatch)
     np.testing.assert_allclose(risk, [0, 1 / 2, 1 / 4, 2 / 5])
     np.testing.assert_allclose(confidences, [0.9, 0.8, 0.7, 0.6], rtol=1e-6)
     # 0.8 is wrong more often than 0.7, which accepts more.
-    assert calibration.risk_points(outcomes) == [[0.9, 0.0], [0.7, 0.25], [0.6, 0.4]]
+    assert calibration.risk_points(outcomes) == [[0.899999, 0.0], [0.699999, 0.25], [0.6, 0.4]]
     assert calibration.confidence_threshold(outcomes, outcomes)["coverage"] == pytest.approx(0.2)
     assert calibration.confidence_threshold(outcomes.select(np.array([1, 4])), outcomes) is None
     monkeypatch.setattr(calibration, "TARGET_ACCURACY", 0.75)
@@ -71,3 +71,6 @@ def test_risk_coverage_threshold_and_a_few_points_of_them(outcomes, monkeypatch)
     assert (np.diff(points[:, 0]) < 0).all()
     assert (np.diff(points[:, 1]) > 0).all()
     assert calibration.risk_points(Outcomes(TASKS).task("type")) == []
+    sure = Outcomes(TASKS)
+    sure.add({"type": [[1 - 3e-7, 3e-7, 0]] * 4}, [[0]] * 4)
+    assert calibration.risk_points(sure.task("type")) == [[0.999999, 0.0]]  # which all of them reach
