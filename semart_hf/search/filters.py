@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 _TOKEN = re.compile(
-    r"""(?P<text>'(?:[^'\0]|'')*')|(?P<number>-?(?:\d+\.?\d*|\.\d+)(?!\w))|(?P<sign>!=|<=|>=|[=<>(),])
+    r"""(?P<text>'(?:[^'\0]|'')*')|(?P<number>-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?!\w))|(?P<sign>!=|<=|>=|[=<>(),])
     |"(?P<quoted>(?:[^"\0]|"")+)"|(?P<word>[^\W\d]\w*)|(?P<end>\Z)|(?P<odd>\S)""",
     re.VERBOSE,
 )

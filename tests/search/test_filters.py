@@ -86,6 +86,7 @@ def test_filters_let_through_what_they_say(table, text, rows):
         ("type_confidence = '0.5'", "a number is allowed"),
         ("subjects < 'dog'", "Got < for a task with several labels"),
         ("school = 5x", "Got '5'"),
+        ("school = \u0661\u0662", "Got '\u0661' at character 10"),  # digits that SQL does not know
         ("school = 'a\0b'", 'Got "\'" at character 10'),
         ("(" * 5000 + "school = 'a'" + ")" * 5000, "characters"),
         ("(" * 900 + "school = 'a'" + ")" * 900, "more than 50 parentheses"),
