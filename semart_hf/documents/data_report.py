@@ -125,7 +125,8 @@ def finding_table(summary: Mapping[str, Any], problems: Sequence[Mapping[str, An
     """Findings by kind and split, and in all; with the findings themselves also what was done, and the first."""
     first = {}
     for problem in reversed(problems):
-        place = "{split} row {row}, {image_file}: ".format_map(problem) if problem["row"] is not None else ""
+        named = [f"{problem['split']} row {problem['row']}", problem["image_file"]]
+        place = ", ".join(filter(None, named)) + ": " if problem["row"] is not None else ""
         first[problem["problem"]] = [problem["action"], (place + problem["detail"])[:160]]
     splits, rows = summary["rows"], list[list[Cell | str | int]]()
     for kind, counts in summary["problems"].items():
@@ -175,8 +176,8 @@ def _texts(files: Files, features: datasets.Features, summary: Mapping[str, Any]
     if not learned_from:
         return None
     tokenizer = learn_tokenizer(learned_from, vocab_size=_VOCABULARY_SIZE, max_length=1_000_000)
-    found = [tokenizer(texts, truncation=False)["input_ids"] for path in paths if (texts := read(path))]
-    lengths = np.sort([len(ids) for texts in found for ids in texts])
+    tokens = (tokenizer(texts, truncation=False)["input_ids"] for path in paths if (texts := read(path)))
+    lengths = np.sort([len(ids) for found in tokens for ids in found])
     named = {split: counts for split, counts in summary["named_labels"].items() if counts["texts"]}
     rows = list[list[Cell | str]]()
     for way in [way for way in next(iter(named.values())) if way != "texts"]:

@@ -93,7 +93,7 @@ def _metadata(
     scored: Sequence[tuple[str, Mapping[str, Any]]],
 ) -> ModelCardData:
     """What the Hub reads; `scored` are results files with the names of their data."""
-    data_id = facts.data_id or re.sub(r"[^a-z0-9]+", "-", data_name.lower()).strip("-")
+    data_id = facts.data_id or re.sub(r"[^a-z0-9]+", "-", data_name.lower()).strip("-") or "paintings"
     entries = []
     for data, results in scored:
         split, alone = results.get("split"), results.get("modalities", {})

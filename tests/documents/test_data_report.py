@@ -68,6 +68,7 @@ def test_a_dataset_of_one_kind_has_a_report_too(tmp_path, cells, words):
     prepare_paintings(read_rows(release), tmp_path / "out", PreparationOptions(min_label_count=1), num_proc=1)
     page = Page(write_data_report(tmp_path / "out").read_text(encoding="utf-8"))
     assert words in page.text
+    assert "None" not in page.text
 
 
 def test_a_folder_without_a_prepared_dataset_is_refused(tmp_path):

@@ -118,8 +118,11 @@ def test_labels_with_signs_of_yaml_markdown_and_html_stay_labels(saved_model, re
     model = copy.deepcopy(saved_model[0])
     answer = {task: [{"label": label, "score": 0.5}] for task, label in zip("abcdefghijkl", HOSTILE, strict=True)}
     model.config.tasks[0]["labels"] = HOSTILE
-    facts = CardFacts("anna/delft", {"text": "A <view>: # of\n---\nDelft"}, answer, results=[results])
+    facts = CardFacts(
+        "anna/delft", {"text": "A <view>: # of\n---\nDelft"}, answer, results=[results], data_name="絵画"
+    )
     card = render_card(model, facts)
+    assert card.data.to_dict()["datasets"] == ["paintings"]  # the Hub refuses an empty name
     (widget,) = ModelCard(str(card)).data.to_dict()["widget"]
     assert widget["text"] == "A <view>: # of\n---\nDelft"
     assert [entry["label"] for entry in widget["output"]] == [f"{task}: {answer[task][0]['label']}" for task in answer]
