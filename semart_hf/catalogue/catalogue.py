@@ -1,7 +1,9 @@
 """Any catalogue of paintings, read by its mapping into the form of a SemArt release, and such releases themselves."""
 
+import hashlib
 import html
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +15,6 @@ import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from .catalogue_files import FORMAT_OF_ENDING, SourceTable, read_table, source_tables
 from .mapping import SEMART_NAMES, CatalogueMapping, ColumnRule, Columns, SplitRule, normal
@@ -88,7 +89,8 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
     held. Embedded pictures are written into the cache of `datasets`.
     """
     place = str(Path(source).resolve() if Path(source).exists() else source)
-    pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / re.sub(r"\W+", "-", place).strip("-")
+    digest = hashlib.blake2b(os.fsencode(place), digest_size=8).hexdigest()
+    pictures_folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / digest
     sources = list(source_tables(source, mapping))
     names = {table.split for table in sources}
     unknown = sorted(name for name in names if name and name not in _SPLIT_NAMES)
@@ -97,10 +99,10 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
             f"Got {source} with the splits {unknown}, but they are called {sorted(_SPLIT_NAMES)}. Say in the "
             "mapping under splits how rows come to their splits."
         )
-    lookups = _read_joins(mapping, Path(source))
-    problems: list[Problem] = []
+    lookups, problems = _read_joins(mapping, Path(source))
     parts = []
     for table in sources:
+        table.split = _SPLIT_NAMES.get(table.split or "", table.split)
         if mapping.image_column in table.header:
             table.images_folder = pictures_folder
         parts.append(_read_table(table, mapping, lookups, problems))
@@ -108,7 +110,7 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
     if rule.column is None and (mapping.splits or None in names):
         splits = _shared_out(rows, rule, mapping.tasks, source)
     else:
-        numbers = {split: SPLITS.index(_SPLIT_NAMES[split]) for split in _SPLIT_NAMES}
+        numbers = {split: number for number, split in enumerate(SPLITS)}
         of_rows = (numbers.get(split, -1) for split in cells_of(rows, "split"))
         splits = divided_rows(rows, np.fromiter(of_rows, dtype=np.int8, count=len(rows)))
     if not splits:
@@ -155,8 +157,8 @@ def _unescaped(text: str | None) -> str | None:
     return text and _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
 
 
-def _read_joins(mapping: CatalogueMapping, source: Path) -> list[_Lookup]:
-    lookups = []
+def _read_joins(mapping: CatalogueMapping, source: Path) -> tuple[list[_Lookup], list[Problem]]:
+    lookups, problems = [], dict[Problem, None]()  # of a file once, however many joins read it
     for join in mapping.joins:
         columns = {join.by[1], *join.columns.values(), *join.where}
         path = (source if source.is_dir() else source.parent) / join.file
@@ -172,7 +174,10 @@ def _read_joins(mapping: CatalogueMapping, source: Path) -> list[_Lookup]:
                         if join.take == "all" and value not in known.split("|"):
                             texts[new][key] = f"{known}|{value}"
         lookups.append((join.by[0], texts))
-    return lookups
+        for found in table.problems:
+            detail, action = f"{join.file}: {found.detail}", f"{found.action} there"
+            problems[Problem(None, None, None, found.problem, detail, action)] = None
+    return lookups, [*problems]
 
 
 def _with_separator(task: Task, mapping: CatalogueMapping, splits: Mapping[str, datasets.Dataset]) -> Task:
@@ -246,12 +251,7 @@ def _check_columns(table: SourceTable, mapping: CatalogueMapping, lookups: Seque
     named = [("keep", column) for column in mapping.keep or ()]
     if mapping.splits and mapping.splits.column:
         named.append(("splits.column", mapping.splits.column))
-    for target, rule in mapping.columns.items():
-        is_there = not {*table.header, *joined}.isdisjoint(rule.columns)
-        if rule.template or not (is_there or rule.is_optional or target == "image"):
-            named += [(f"columns.{target}", column) for column in rule.columns]
-        named += [(f"columns.{target}.to", rule.end_column)] if rule.end_column else []
-    table.check_columns(named, joined)
+    table.check_columns([*named, *mapping.needed_columns({*table.header, *joined})], joined)
 
 
 def _common_columns(
@@ -270,12 +270,15 @@ def _common_columns(
             given[target] = [_unescaped(value) for value in values] if is_text else values
     if mapping.image_column and mapping.image_column in cells:
         given["image_file"] = cells[mapping.image_column]
+    taken = {"", *TEXT_COLUMNS, *semart, *mapping.columns, *RESERVED_COLUMNS}
     for column in cells if mapping.keep is None else mapping.keep:
         name = re.sub(r"\W+", "_", column.lower()).strip("_")
         is_read = name in mapping.columns and mapping.columns[name].columns == (column,)
         if column != mapping.image_column and not is_read:
-            is_taken = name in (*TEXT_COLUMNS, *semart, *mapping.columns, *RESERVED_COLUMNS)
-            given[f"catalogue_{name}" if is_taken else name] = [_unescaped(cell) for cell in cells[column]]
+            while name in taken:
+                name = f"catalogue_{name}"
+            taken.add(name)
+            given[name] = [_unescaped(cell) for cell in cells[column]]
     if "technique" in given and "medium" in tasks:
         columns["medium"] = [medium_of(technique) for technique in given["technique"]]
     columns |= given
@@ -306,8 +309,8 @@ def _shared_out(
     whole = f", each {rule.by} in one split" if rule.by else ""
     logger.warning("%s is shared out to splits: %s%s (seed %d).", source, shares, whole, rule.seed)
     random_order = np.random.default_rng(rule.seed).permutation(len(rows))
-    ranking = {"sort_keys": "ascending", "null_placement": "at_start", "tiebreaker": "dense"}
-    labels = [pc.rank(rows.data.column(task.name), **ranking).to_numpy() for task in tasks[:_NUM_STRATIFIED]]
+    columns = [rows.data.column(task.name).to_pandas() for task in tasks[:_NUM_STRATIFIED]]
+    labels = [pd.factorize(column, sort=True)[0] for column in columns]  # in their order, none first
     fractions = np.array([rule.shares.get(split, 0) for split in SPLITS])
     sizes = np.bincount(groups)
     dealt = np.zeros(len(SPLITS))

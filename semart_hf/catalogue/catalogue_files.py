@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -220,7 +221,8 @@ def _json_records(path: Path, encoding: str, problems: list[Problem]) -> Iterato
             continue
         try:
             record, fault = json.loads(content), "no object of names and values"
-        except json.JSONDecodeError as error:
+            json.dumps(record, ensure_ascii=False).encode() if "\\ud" in content.lower() else None
+        except ValueError as error:
             record, fault = None, f"no JSON ({error})"
         if isinstance(record, dict):
             yield line, record
@@ -251,8 +253,10 @@ def as_text(value: Any) -> str | None:
     """A cell as a string: lists with `|` between their parts, whole numbers without a point, no pictures."""
     if isinstance(value, str):
         text = value.strip()
-        if text.startswith("[") and _LIST.fullmatch(text):  # as pandas writes a list into a CSV file
-            return as_text(ast.literal_eval(text))
+        is_list = text.startswith("[") and _LIST.fullmatch(text)  # as pandas writes one into a CSV file
+        for parse in (json.loads, ast.literal_eval) if is_list else ():
+            with suppress(ValueError, SyntaxError):
+                return as_text(parse(text))
         return text or None
     if value is None or isinstance(value, (bytes, Mapping)):
         return None

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,8 @@ class ColumnRule:
         names = [column for column in self.columns if column in cells]
         rows = zip(*(cells[name] for name in names), strict=True)
         if self.template:
-            fill = self.template.format
-            texts = [None if None in row else fill(**dict(zip(names, row, strict=True))) for row in rows]
+            fill = re.sub(r"\{[^{}]+\}", "%s", self.template.replace("%", "%%"))
+            texts = [None if None in row else fill % row for row in rows]
         else:
             texts = [next((cell for cell in row if cell is not None), None) for row in rows]
         if self.pattern:
@@ -53,7 +53,8 @@ class ColumnRule:
         if not self.half_century:
             return [self._value_of(text, unforeseen) for text in texts], unforeseen
         ends = cells[self.end_column] if self.end_column else [None] * len(texts)
-        spans = list(zip(texts, ends, strict=True))
+        pairs = zip(texts, ends, strict=True)
+        spans = [tuple(None if normal(one) in self.missing else one for one in pair) for pair in pairs]
         values = [half_century_of(*span) for span in spans]
         for span, value in zip(spans, values, strict=True):
             if value is None and any(map(normal, span)):  # a dash is no date
@@ -133,6 +134,17 @@ class CatalogueMapping:
     def image_column(self) -> str | None:
         """Column of embedded pictures; a catalogue may be without it where there is a rule for `image_file` too."""
         return self.columns["image"].columns[0] if "image" in self.columns else None
+
+    def needed_columns(self, names: Set[str]) -> list[tuple[str, str]]:
+        """Key and name of the columns that a catalogue with these names must have."""
+        needed = []
+        for target, rule in self.columns.items():
+            is_there = not names.isdisjoint(rule.columns)
+            if rule.template if is_there else not (rule.is_optional or target == "image"):
+                needed += [(f"columns.{target}", column) for column in rule.columns]
+            if rule.end_column and (is_there or not rule.is_optional):
+                needed.append((f"columns.{target}.to", rule.end_column))
+        return needed
 
     @property
     def source_columns(self) -> frozenset[str] | None:
@@ -230,6 +242,9 @@ def _read(value: Any, form: Any, key: str, required: Sequence[str] = ()) -> Any:
         return form(value, key)
     if not isinstance(value, Mapping):
         raise ValueError(f"Got {key} = {value!r}, but it is a section of `name: value` lines. Write it so.")
+    faults = [f"the key {name}" for name in value if name is None or isinstance(name, bool)]
+    if faults:
+        raise ValueError(f"Got {key} with {faults[0]}, as YAML reads null, yes, no, on and off. Put it in quotes.")
     faults = [f"the unknown key {name!r}" for name in value if not {name, str} & {*form}]
     faults += [f"no {name!r}" for name in required if name not in value]
     if faults:
@@ -266,6 +281,13 @@ def _column_rule(value: Any, key: str) -> ColumnRule:
     if isinstance(value, (str, list)):
         return ColumnRule(**_source(value, key))
     given = _read(value, _RULE_KEYS, key, required=("from",))
+    idle = [name for name, needed in (("to", "as"), ("other", "values")) if name in given and needed not in given]
+    idle += [name for name in ("separator", "values") if name in given and "as" in given]
+    if idle:
+        raise ValueError(
+            f"Got {key} with {idle[0]!r}, which has no effect there: 'to' goes with 'as', 'other' with 'values', "
+            "'separator' and 'values' go without 'as'. Leave it out, or add what it goes with."
+        )
     if "values" in given:
         given["values"] = {normal(name): label for name, label in given["values"].items()}
     return ColumnRule(
@@ -289,7 +311,8 @@ def _split_rule(value: Any, key: str) -> SplitRule:
     given = _read(value, _SPLIT_KEYS, key)
     if type(given.get("seed", 0)) is not int:
         raise ValueError(f"Got {key}.seed = {given['seed']!r}, but it is a whole number. Correct it.")
-    if ("column" in given) == ("shares" in given) or {"column", "by"} <= set(given):
+    allowed = {"column", "values"} if "column" in given else {"shares", "by", "seed"}
+    if not given.keys() <= allowed or given.keys().isdisjoint(("column", "shares")):
         raise ValueError(f"Got splits with {[*given]}. Allowed is column with values, or shares with by and seed.")
     return SplitRule(**given | {"values": {normal(name): split for name, split in given.get("values", {}).items()}})
 

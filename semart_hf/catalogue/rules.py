@@ -29,7 +29,7 @@ _DAY_AND_MONTH = re.compile(
     rf"(?:\b\d{{1,2}}(?:st|nd|rd|th|\.)? ?)?(?:de |of )?\b{_any_of('months')}\.?"
     rf"(?: \d{{1,2}}(?:st|nd|rd|th)?,)?(?: de)? (?=\d{{4}}\b)"
 )
-_NUMERIC_DATE = re.compile(r"\d{1,2}[./-] ?\d{1,2}[./-] ?(\d{4})|(\d{4})-\d\d-\d\d(?:[t ][\d:.z]+)?")
+_NUMERIC_DATE = re.compile(r"\d{1,2}[./-] ?\d{1,2}[./-] ?(\d{4})|(\d{4})-\d\d-\d\d(?:[t ][\d:.z+-]+)?")
 _BETWEEN = re.compile(rf"{_any_of('between')} (.+?) {_any_of('and_of_between')} (.+)")
 _ALTERNATIVES = re.compile(r"\s*(?:[/,;&()\[\]]|\b(?:or|and|oder|und|ou|et)\b)\s*")
 _UNKNOWN_DIGITS = re.compile(r"(?=.{4}$)(\d{3}[?x_-]|\d\d(?:[?x_.-]{2}))")

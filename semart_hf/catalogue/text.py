@@ -1,7 +1,6 @@
 """The model's text input, made of a row's columns, and the words in it that give the answer away."""
 
 import re
-import string
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -89,17 +88,12 @@ def named_labels(text: str | None, row: Mapping[str, _Labels]) -> set[str]:
 
 def template_parts(template: str, name: str = "the text template") -> list[tuple[str, str | None]]:
     """Each column that a template names in braces after the text before it; `None` after the text at its end."""
-    try:
-        pieces = list(string.Formatter().parse(template))
-    except ValueError:
-        pieces = []
-    if not any(column for _, column, _, _ in pieces) or any(
-        column == "" or form or conversion for _, column, form, conversion in pieces
-    ):
+    *pieces, last = re.split(r"\{([^{}]+)\}", template)  # names may hold what Python's own templates do not allow
+    if not pieces or any(brace in literal for literal in (*pieces[::2], last) for brace in "{}"):
         raise ValueError(
             f"Got {name} {template!r}, but it is text with column names in braces: '{{TITLE}}. {{DESCRIPTION}}'."
         )
-    return [(literal, column) for literal, column, _, _ in pieces]
+    return [*zip(pieces[::2], pieces[1::2], strict=True), *([(last, None)] if last else [])]
 
 
 def answers_in_text(text_columns: Sequence[str] | str, tasks: Iterable[tuple[str, str]]) -> str | None:

@@ -113,7 +113,7 @@ class Preparation:
                     examples.append(f"{split} row {row['row_number']}: {found[1]}")
                 words = {name: value for name, value in row.items() if name not in ("images_folder", "findings")}
                 size_and_time = status and (status[0], status[1] if with_times else 0)
-                digest.update(json.dumps([words, size_and_time], default=str).encode())
+                digest.update(json.dumps([split, words, size_and_time], default=str).encode())
         check_enough_pictures(num_named, num_found, examples, min_pictures)
         return digest.hexdigest()
 

@@ -43,7 +43,8 @@ def test_templates_leave_missing_columns_out_cleanly(missing, columns, text):
     [
         ("{TITLE", r"Got the text template '\{TITLE'.*braces: '\{TITLE\}"),
         ("{}. {TITLE}", r"Got the text template .* column names in braces"),
-        ("{TITLE!r}", r"Got the text template .* column names in braces"),
+        ("{{note}} {TITLE}", r"Got the text template .* column names in braces"),
+        ("{TITLE!r}", r"Got the text column 'TITLE!R', but the columns are"),
         ("{PLACE}", r"Got the text column 'PLACE', but the columns are \['TITLE'.*Choose text_columns"),
         ([], r"Got no text columns.*Pass for example"),
     ],

@@ -42,7 +42,7 @@ DATES = {
         |third quarter of the 16th century|2. Hälfte 16. Jh.|c. 1600""",
     "1601-1650": """1650|1650.0|1,650|1.650|1 650|c. 1650|c.1650|c. 1630-35|(1650)|[1650]|painted 1650|MDCL|163?|163-
         |1629?|1644 or 1648|1635 (or possibly 1646)|1630s-40s|1630s/40s|1635-1640s|late 1640s|mid 1630s
-        |12 June 1650|12.06.1650|1650-06-12|1650-06-12T00:00:00|signed and dated 1650|um 1650|vers 1650
+        |12 June 1650|12.06.1650|1650-06-12|1650-06-12T00:00:00+01:00|signed and dated 1650|um 1650|vers 1650
         |2. Viertel 17. Jh.
         |1er quart du XVIIe siècle|eerste helft 17e eeuw|1645–54|1648/49""",
     "1651-1700": """1653.0|1650s|1651–55|von 1650 bis 1655|entre 1650 et 1655|AH 1061 / AD 1651|June 12, 1651

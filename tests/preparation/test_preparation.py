@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -15,7 +16,8 @@ from semart_hf.catalogue.tables import typed_splits
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_paintings, load_splits
 from semart_hf.documents.data_report import write_dataset_card
-from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
+from semart_hf.preparation.preparation import prepare_paintings
+from semart_hf.preparation.shards import Preparation, PreparationOptions
 
 COLUMNS = ["image", "image_file", "description", "author", "title", "technique", "date"]
 COLUMNS += ["type", "school", "timeframe", "medium"]
@@ -247,8 +249,13 @@ def test_a_finding_of_a_split_by_another_name_is_reported(tmp_path):
         for n in range(3):
             (folder / f"{n}.jpg").write_bytes(encoded(painting(n)))
     mapping = parse_mapping({"format": "imagefolder", "columns": {"image_file": "file_name", "type": "kind"}})
-    prepare_paintings(read_catalogue(tmp_path / "source", mapping), tmp_path / "out", SMALL, num_proc=1)
-    assert "val" in {problem["split"] for problem in problems_of(tmp_path / "out")}
+    tables = read_catalogue(tmp_path / "source", mapping)
+    counts = prepare_paintings(tables, tmp_path / "out", SMALL, num_proc=1)["rows"]["validation"]
+    assert (counts["read"], counts["dropped"]) == (4, 1)
+    assert "validation" in {problem["split"] for problem in problems_of(tmp_path / "out")}
+    both = datasets.concatenate_datasets([*tables.splits.values()])  # the same rows, of which one has another split
+    parts = ({"train": both.take(place), "test": both.skip(place)} for place in (3, 4))
+    assert len({Preparation(replace(tables, splits=part), SMALL).key() for part in parts}) == 2
 
 
 def test_other_tasks_are_declared_counted_and_learned_from_the_folder(small_release, tmp_path):
