@@ -11,8 +11,9 @@ from typing import Any
 
 from semart_hf.documents.table import first_of
 from semart_hf.extras import optional
+from semart_hf.files import read_json
 
-from .command import add_reading, catalogue_of, command, load_classifier, parser_of, reading_of, source_of
+from .command import READING, add_reading, catalogue_of, command, load_classifier, parser_of, reading_of, source_of
 
 MOST_CHARACTERS = 5000
 PREVIEW_SIZE = 720  # pixels of the longer side
@@ -30,11 +31,11 @@ ABOUT = "Give a picture, its description, or both. Scores are probabilities amon
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's choices; without them, those of model.json in the working folder."""
-    pinned = json.loads(PINNED.read_text(encoding="utf-8")) if PINNED.is_file() else {}
+    pinned = read_json(PINNED) or {}
     parser = parser_of("app")
     add, model = parser.add_argument, pinned.get("model")
     add("--model", default=model, required=not model, help="folder of a model, or its name on the Hub")
-    add("--revision", default=pinned.get("revision"), help="of a model on the Hub")
+    add("--revision", help="of a model on the Hub")
     add("--host", default="127.0.0.1", help="address to listen at (default: this machine only)")
     add("--port", type=int, help="port to listen at (default: the first free one from 7860)")
     add("--examples", type=Path, metavar="FOLDER", help="pictures to try, a text file beside each where there is one")
@@ -43,6 +44,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--catalogue", type=Path, metavar="FILE", help="what `semart-hf predict CATALOGUE` has written: to review it")
     add_reading(parser, fetches=False)
     options = parser.parse_args(arguments)
+    if options.model == model:
+        options.revision = options.revision or pinned.get("revision")
+    if options.catalogue is None:
+        parser.refuse(options, READING, "without --catalogue")
     is_local = options.host in ("127.0.0.1", "localhost", "::1")
     if not is_local and options.auth_file is None and "SPACE_ID" not in os.environ:
         parser.error(f"got --host {options.host} without --auth_file; give one: whoever gets there reads and decides")
@@ -69,7 +74,7 @@ def file_of(model: str, name: str, revision: str | None) -> Any:
 def read_results(model: str, revision: str | None) -> dict[str, Any]:
     """The model's own results.json; empty where it has none."""
     path = file_of(model, "results.json", revision)
-    return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+    return {} if path is None else read_json(path)
 
 
 def model_in_short(config: Any, results: Mapping[str, Any]) -> str:
@@ -238,6 +243,7 @@ def add_painting(gradio: Any, page: Page) -> None:
 @command("app")
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
+    visitors = None if options.auth_file is None else read_visitors(options.auth_file)
     gradio = optional("gradio", "app")  # before the model, which takes longer
     results = read_results(options.model, options.revision)
     examples = find_examples(options.model, options.revision, options.examples)
@@ -264,7 +270,7 @@ def main(arguments: list[str] | None = None) -> None:
         server_name=options.host,
         server_port=options.port,
         share=False,  # on a hosted notebook gradio would make a public address by itself
-        auth=None if options.auth_file is None else read_visitors(options.auth_file),
+        auth=visitors,
         max_file_size="256mb",
         show_error=True,
         css=style,

@@ -42,6 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("give either --model, which has not seen these rows, or --recipe, which is trained on parts")
     if options.folds < 2:
         parser.error(f"got --folds {options.folds}: at least 2 are needed")
+    if options.model is not None:
+        parser.refuse(options, ("folds", "tasks"), "with --model")
     if fields and options.model is not None:
         parser.error(f"unrecognized arguments: {' '.join(fields)}")
     from semart_hf.files import atomic_folder

@@ -27,7 +27,7 @@ COMMANDS = {
     "miniature": "Paint a small picture collection to try everything on",
 }
 #: Options by which a catalogue is read; see `add_reading`.
-READING = ("mapping", "images", "image_column", "text_columns", "encoding", "delimiter", "sheet")
+READING = ("mapping", "images", "image_column", "text_columns", "follow_links", "encoding", "delimiter", "sheet")
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun")
 LAUNCHER_MODULES = ("accelerate.commands.", "torch.distributed.")
 
@@ -84,10 +84,19 @@ def cores() -> int:
     return min(allowed or 1, psutil.cpu_count(logical=False) or allowed or 1)
 
 
-def parser_of(name: str, epilog: str | None = None) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """A parser of options of which some have no effect beside others."""
+
+    def refuse(self, options: argparse.Namespace, names: Sequence[str], when: str) -> None:
+        """End with an error where one of the named options is given."""
+        if given := [f"--{name}" for name in names if getattr(options, name) != self.get_default(name)]:
+            self.error(f"got {', '.join(given)} {when}, which has no effect; leave it out")
+
+
+def parser_of(name: str, epilog: str | None = None) -> Parser:
     """The parser of a command, described as in the list of commands."""
     layout: dict[str, Any] = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
-    return argparse.ArgumentParser(f"semart-hf {name}", description=f"{COMMANDS[name]}.", epilog=epilog, **layout)
+    return Parser(f"semart-hf {name}", description=f"{COMMANDS[name]}.", epilog=epilog, **layout)
 
 
 def load_model(name: str, revision: str | None = None) -> tuple[Any, Any]:
@@ -160,6 +169,7 @@ def add_reading(parser: argparse.ArgumentParser, *, fetches: bool = True) -> Any
     add("--images", type=Path, help="folder of its pictures (default: Images beside it, or its own)")
     add("--image_column", help="its column of picture files or URLs, '' for none (default: by its name)")
     add("--text_columns", nargs="+", metavar="COLUMN", help="its columns of text (default: likewise)")
+    add("--follow_links", action="store_true", help="take pictures that are links out of their folder")
     if fetches:
         add("--fetch_pictures", action="store_true", help="fetch pictures that are URLs, of public hosts alone")
     add("--encoding", help="of a text file, by Python's name (default: found)")
@@ -177,9 +187,12 @@ def reading_of(options: argparse.Namespace) -> dict[str, Any]:
 
 def catalogue_of(options: argparse.Namespace) -> Any:
     """The catalogue that the options name."""
+    from semart_hf.catalogue.mapping import load_mapping
     from semart_hf.collection.sources import open_rows
 
-    reading = {name: getattr(options, name) for name in ("encoding", "delimiter", "sheet")}
+    mapping = None if options.mapping is None else load_mapping(options.mapping)
+    names = ("encoding", "delimiter", "sheet")
+    reading = {name: getattr(options, name) or getattr(mapping, name, None) for name in names}
     return open_rows(str(options.catalogue), **reading)
 
 
@@ -197,6 +210,7 @@ def source_of(
         mapping=None if options.mapping is None else load_mapping(options.mapping),
         **{name: getattr(options, name) for name in ("images", "image_column", "text_columns")},
         fetch_pictures=getattr(options, "fetch_pictures", False),
+        follow_links=bool(options.follow_links),
         has_suggestions=has_suggestions,
     )
 

@@ -1,8 +1,9 @@
 """Paint a small picture collection to try everything on: semart-hf miniature FOLDER."""
 
-import json
 import os
 from pathlib import Path
+
+from semart_hf.files import read_json
 
 from .command import command, parser_of
 
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     from semart_hf.miniature.miniature import MODALITIES, paint_miniature
 
     folder = paint_miniature(**vars(options))
-    ceilings = json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))
+    ceilings = read_json(folder / "ceiling.json")
     best = ", ".join(f"{modality} {ceilings[modality]['mean']:.3f}" for modality in MODALITIES)
     print(f"{folder}: {options.num_train}/{options.num_val}/{options.num_test} paintings; ceilings: {best}")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from semart_hf.documents.table import Table
 
-from .command import add_reading, answering, command, load_classifier, parser_of, print_table, usable_device
+from .command import READING, add_reading, answering, command, load_classifier, parser_of, print_table, usable_device
 
 EPILOG = """Of a catalogue, OUT is the same file with columns beside its own: for each task the suggestion, its
 confidence, alternatives, and a decision (known: the cell is not empty; accepted: sure enough for --risk; unsure). The
@@ -38,12 +38,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--fill", action="store_true", help="put accepted suggestions into empty cells")
     options = parser.parse_args(arguments)
     if options.catalogue is not None:
-        if options.input or options.text is not None or options.explain is not None or options.output is None:
-            parser.error("a catalogue needs --output, and neither --input, --text nor --explain")
+        parser.refuse(options, ("input", "text", "explain", "top_k", "min_confidence"), "with a catalogue")
+        if options.output is None:
+            parser.error("a catalogue needs --output: where it is written with suggestions")
         if not 0 < options.risk < 1:
             parser.error(f"got --risk {options.risk}: a share between 0 and 1 is allowed, such as 0.05")
     elif not options.input and options.text is None:
         parser.error("nothing to classify: pass a catalogue, --input FILE_OR_FOLDER, --text, or both")
+    else:
+        parser.refuse(options, ("risk", "fill", "fetch_pictures", *READING), "without a catalogue")
     return options
 
 
@@ -67,8 +70,9 @@ def main(arguments: list[str] | None = None) -> None:
     readable = [painting for painting in paintings if "error" not in painting]
     inputs = ({name: value for name, value in painting.items() if value is not None} for painting in readable)
     settings = {"min_confidence": options.min_confidence, "batch_size": options.batch_size}
-    answers = classify(inputs, on_error="return", top_k=options.top_k or "auto", **settings)
-    single = [] if options.top_k else [task["name"] for task in config.tasks if not is_multi_label(task)]
+    top_k = "auto" if options.top_k is None else options.top_k
+    answers = classify(inputs, on_error="return", top_k=top_k, **settings)
+    single = [] if top_k != "auto" else [task["name"] for task in config.tasks if not is_multi_label(task)]
     with tqdm(answers, total=len(readable), unit="painting", disable=len(paintings) < 2) as progress:
         for painting, answer in zip(readable, progress, strict=True):
             error = error_of(answer)

@@ -47,6 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.private is None:
         options.private = options.dataset is not None
     if options.dataset:
+        of_models = ("output_dir", "results", "recipe", "data_name", "data_id", "license", "example", "example_text")
+        parser.refuse(options, (*of_models, "onnx", "card", "space"), "with --dataset")
         from semart_hf.documents.data_report import LICENCE_NOTICE
         from semart_hf.publishing.check import check_dataset
 

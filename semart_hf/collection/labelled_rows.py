@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import pandas as pd
 
+from semart_hf.catalogue.catalogue_files import with_column
 from semart_hf.files import atomic_file
 
 from .own_format import Addition, Row, printable
@@ -117,7 +118,7 @@ def with_known_labels(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]]
             continue
         cells = [cell if cell in labels else None for cell in rows[task["name"]]]
         num_left_out += cells.count(None) - rows[task["name"]][:].count(None)
-        rows = rows.remove_columns(task["name"]).add_column(task["name"], cells, feature=datasets.Value("string"))
+        rows = with_column(rows, task["name"], cells, datasets.Value("string"))
     return rows, num_left_out
 
 

@@ -147,10 +147,10 @@ class Review:
             ).fetchone()
             if found is None or found[2] in ("known", "decided"):
                 why = "is decided already" if found and found[2] == "decided" else "has nothing to decide"
-                raise ValueError(f"Got a decision about the {task} of row {row}, which {why}. Go on to the next.")
+                raise ValueError(f"Got a decision about the {task} of a painting that {why}. Go on to the next.")
             suggested, confidence, before, holder, until = found
             if holder is not None and holder != reviewer and until > time.time():
-                raise ValueError(f"Got a decision about row {row}, which {holder} is looking at. Go on to the next.")
+                raise ValueError(f"Got a decision about a painting that {holder} is looking at. Go on to the next.")
             # Whoever skipped it before cannot take this decision back.
             connection.execute("UPDATE decision SET is_undone = 1 WHERE row = ? AND task = ?", [row, task])
             connection.execute(
@@ -175,7 +175,7 @@ class Review:
                 return None
             number, row, task, holder, until = last
             if holder != reviewer and until > time.time():
-                raise ValueError(f"Your last decision is about row {row}, which {holder} is looking at now.")
+                raise ValueError(f"Your last decision is about row {row + 1}, which {holder} is looking at now.")
             connection.execute("UPDATE decision SET is_undone = 1 WHERE id = ?", [number])
             state = "iif(known IS NULL, 'open', 'doubted')"
             connection.execute(f"UPDATE suggestion SET state = {state} WHERE row = ? AND task = ?", [row, task])
@@ -236,7 +236,7 @@ class Review:
 def alternatives_in(text: str) -> tuple[tuple[str, float], ...]:
     """Labels with their probabilities, of a cell `<task>_alternatives`."""
     # A label may hold ` | ` and end in digits itself.
-    return tuple((label, float(score)) for label, score in re.findall(r"(.+?) ([01]\.\d+)(?: \| |$)", text))
+    return tuple((label, float(score)) for label, score in re.findall(r"(?s)(.+?) ([01]\.\d+)(?: \| |$)", text))
 
 
 def estimated_accuracy(confidences: Any, is_right: Any, remaining: Sequence[float]) -> dict[str, float] | None:

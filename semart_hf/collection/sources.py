@@ -60,6 +60,7 @@ class Source(NamedTuple):
     separators: Mapping[str, str] = {}  # by task with several labels, what stands between them in a cell
     mapping: CatalogueMapping | None = None  # makes further cells, `image_file`, `description`, …, of a row's own
     fetch: Callable[[str], bytes] | None = None  # gets a picture at a URL, where they are fetched
+    follow_links: bool = False  # whether links in the folder of pictures may lead out of it
 
     def rows(self) -> Iterator[Row]:
         """The catalogue's rows, and beside their cells those of the mapping."""
@@ -67,8 +68,9 @@ class Source(NamedTuple):
             yield from self.catalogue.rows()
             return
         for row in self.catalogue.rows():
-            cells = {name: [value] for name, value in row.cells.items()}
-            made = {name: rule.apply(cells)[0][0] for name, rule in self.mapping.columns.items()}
+            cells = {name: [row.cells.get(name)] for name in {*self.catalogue.columns, *row.cells}}
+            rules = self.mapping.columns.items()
+            made = {name: rule.apply(cells)[0][0] for name, rule in rules if not cells.keys().isdisjoint(rule.columns)}
             kept = (normal(row.cells.get(name)) in allowed for name, allowed in self.mapping.keep_rows.items())
             problem = row.problem or (None if all(kept) else "The mapping leaves this row out.")
             yield row._replace(cells={**row.cells, **made}, problem=problem)
@@ -95,7 +97,7 @@ class Source(NamedTuple):
             except OSError as error:
                 problem = str(error)
         elif name:
-            found = find_picture(str(self.images), name)
+            found = find_picture(str(self.images), name, follow_links=self.follow_links)
             if isinstance(found, Path):
                 painting["image"] = str(found)
             else:
@@ -136,6 +138,7 @@ def find_source(
     image_column: str | None = None,
     text_columns: Sequence[str] | None = None,
     fetch_pictures: bool = False,
+    follow_links: bool = False,
     has_suggestions: bool = False,
 ) -> Source:
     """A catalogue's columns by a mapping, or by obvious names, whatever their case: `Image_File`, a task's own name.
@@ -147,10 +150,15 @@ def find_source(
     names = catalogue.columns
     named = {column.strip().casefold().replace(" ", "_").replace("-", "_"): column for column in reversed(names)}
     labels = {task: named[task] for task in tasks if task in named}
+    known = [*names, *(() if mapping is None else mapping.columns)]
+    if missing := [name for name in (image_column, *(text_columns or ())) if name and name not in known]:
+        problem = f"Got the column {missing[0]!r}, which {catalogue.path} lacks"
+        raise ValueError(f"{problem}. Allowed are {known}. Name one.")
     if mapping is not None:
         _check_mapping(mapping, catalogue)
-        image_column = "image_file" if "image_file" in mapping.columns else None
-        text_columns = ["description" if "description" in mapping.columns else "title"]
+        if image_column is None and "image_file" in mapping.columns:
+            image_column = "image_file"
+        text_columns = text_columns or ["description" if "description" in mapping.columns else "title"]
         for task in mapping.columns.keys() & {*tasks}:  # the catalogue's own column where that is the label as it is
             rule = mapping.columns[task]
             changes = rule.template or rule.pattern or rule.separator or rule.values or rule.half_century
@@ -163,14 +171,11 @@ def find_source(
         if not (image_column or text_columns or catalogue.has_pictures):
             advice = "Name them: --image_column COLUMN, --text_columns COLUMN [COLUMN …]."
             raise ValueError(f"Got the columns {names}, none of which is obviously a picture or a text. {advice}")
-        if missing := [name for name in (image_column, *text_columns) if name and name not in names]:
-            problem = f"Got the column {missing[0]!r}, which {catalogue.path} lacks"
-            raise ValueError(f"{problem}. Allowed are {names}. Name one.")
     if taken := [] if has_suggestions else [name for name in added_columns(tasks) if name in names]:
         problem = f"Got {catalogue.path}, which has the column {taken[0]!r} already"
         raise ValueError(f"{problem}. Suggestions are written beside a catalogue without them. Give that.")
     fetch, texts, folder = fetch_picture if fetch_pictures else None, tuple(text_columns), Path(images or "")
-    source = Source(catalogue, folder, image_column or None, texts, labels, separators, mapping, fetch)
+    source = Source(catalogue, folder, image_column or None, texts, labels, separators, mapping, fetch, follow_links)
     return source if images else source._replace(images=_pictures_of(source))
 
 
@@ -179,10 +184,10 @@ def _check_mapping(mapping: CatalogueMapping, catalogue: Catalogue) -> None:
     if mapping.joins:
         problem = f"{mapping.joins[0].file} to {catalogue.path}, but suggestions are written into one file"
         raise ValueError(f"Got a mapping that joins {problem}. Give what `semart-hf prepare --mapping` makes of both.")
-    needed = {rule.columns for rule in mapping.columns.values() if not rule.is_optional}
-    if missing := [columns for columns in needed if not {*columns} & {*catalogue.columns}]:
+    needed = [*mapping.keep_rows, *(column for _, column in mapping.needed_columns({*catalogue.columns}))]
+    if missing := [column for column in needed if column not in catalogue.columns]:
         has = f"{catalogue.path} has the columns {catalogue.columns}"
-        raise ValueError(f"Got a mapping that reads {list(missing[0])}, but {has}. Correct the mapping.")
+        raise ValueError(f"Got a mapping that reads {missing}, but {has}. Correct the mapping.")
 
 
 def added_columns(tasks: Sequence[str]) -> list[str]:
@@ -191,13 +196,14 @@ def added_columns(tasks: Sequence[str]) -> list[str]:
 
 
 def _pictures_of(source: Source) -> Path:
-    """`Images` beside a catalogue, or its own folder, whichever the names of the first rows lie in."""
+    """The mapping's folder, or `Images`, or a catalogue's own, whichever the names of the first rows lie in."""
     own, column = Path(source.catalogue.path).parent, source.image_column
-    beside = own / "Images"
+    beside = own / (source.mapping.images if source.mapping else "Images")
     if not beside.is_dir():
         return own
     names = [row.cells.get(column) for row in islice(source.rows(), 100)] if column else []
-    found = ((folder, find_picture(str(folder), name)) for name in names for folder in (beside, own))
+    options = {"follow_links": source.follow_links}
+    found = ((folder, find_picture(str(folder), name, **options)) for name in names for folder in (beside, own))
     return next((folder for folder, picture in found if isinstance(picture, Path)), beside)
 
 

@@ -1,6 +1,5 @@
 """The embedded miniature: paintings by program in the layout of a SemArt release, with a known ceiling."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ import pandas as pd
 import yaml
 from tqdm.auto import tqdm
 
-from semart_hf.files import atomic_folder, write_json
+from semart_hf.files import atomic_folder, read_json, write_json
 
 from .painter import paint
 
@@ -279,10 +278,7 @@ def paint_miniature(
 
 
 def _check_finished(folder: Path, settings: Mapping[str, object], num_pictures: int) -> None:
-    try:
-        found = json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
-        found = "something that is no miniature"
+    found = (read_json(folder / "ceiling.json") or {}).get("settings", "something that is no miniature")
     if found != settings:
         raise ValueError(
             f"Got {folder}, which holds {found}. Allowed is a new or empty folder, or a miniature of the settings "

@@ -117,7 +117,11 @@ def test_a_space_serves_the_model_that_is_pinned_beside_it(tmp_path, monkeypatch
     (tmp_path / "model.json").write_text('{"model": "anna/delft", "revision": "0123abc"}')
     options = app.parse_arguments([])
     assert (options.model, options.revision, options.host) == ("anna/delft", "0123abc", "127.0.0.1")
-    assert app.parse_arguments(["--model", "elsewhere"]).model == "elsewhere"
+    options = app.parse_arguments(["--model", "elsewhere"])
+    assert (options.model, options.revision) == ("elsewhere", None)
+    with pytest.raises(SystemExit):
+        app.parse_arguments(["--sheet", "two"])
+    assert "got --sheet without --catalogue, which has no effect" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

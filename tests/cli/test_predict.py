@@ -130,6 +130,8 @@ def test_one_painting_becomes_a_table_and_is_unsure_below_the_least_confidence(m
     assert capsys.readouterr().out.count("unsure ") == len(TASKS)
     run("--model", model, "--text", "a lady")
     assert "miniature" not in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"top_k is 0\. Allowed is"):
+        run("--model", model, "--text", "a lady", "--top_k", 0)
     seen = shutil.copytree(model, tmp_path / "model")
     config = SemArtConfig.from_pretrained(model)
     config.training_data = {"name": "the miniature", "is_painted_miniature": True}
@@ -150,6 +152,9 @@ def test_one_painting_becomes_a_table_and_is_unsure_below_the_least_confidence(m
         (["--input", "pictures", "--explain", "pictures/test03.txt"], "which is read as a painting"),
         (["--text", "one", "--explain", "out", "--output", "out"], "Two files are needed"),
         ([], "nothing to classify"),
+        (["--text", "one", "--fill", "--images", "pictures"], "got --fill, --images without a catalogue"),
+        (["a.csv", "--output", "b.csv", "--top_k", "2"], "got --top_k with a catalogue, which has no effect"),
+        (["a.csv"], "a catalogue needs --output"),
         (["--text", "one", "--device", "tpux"], "argument --device: Got the device 'tpux'"),
     ],
 )

@@ -120,22 +120,17 @@ def test_mappings_are_found_by_name(foreign, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--release", "/nowhere", "--output_dir", "out"], "semart-hf prepare: Got the folder /nowhere"),
-        (["--release", "RELEASE", "--output_dir", "out", "--image_size", "3"], "semart-hf prepare: Got image_size=3"),
-        *(
-            (["--release", "/nowhere", "--output_dir", "out", *words.split()], message)
-            for words, message in (
-                ("--mapping x --mapping y", "2 mappings for 1 releases"),
-                ("--num_proc 0", "got --num_proc 0: give"),
-                ("--min_pictures 2", "got --min_pictures 2: give"),
-                ("--min_pictures nan", "got --min_pictures nan: give"),
-            )
-        ),
+        ("/nowhere", "semart-hf prepare: Got the folder /nowhere"),
+        ("RELEASE --image_size 3", "semart-hf prepare: Got image_size=3"),
+        ("/nowhere --mapping x --mapping y", "2 mappings for 1 releases"),
+        ("/nowhere --num_proc 0", "got --num_proc 0: give"),
+        ("/nowhere --min_pictures 2", "got --min_pictures 2: give"),
+        ("/nowhere --min_pictures nan", "got --min_pictures nan: give"),
     ],
 )
 def test_errors_are_shown_without_a_traceback(release, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as raised:
-        script.main([str(release) if argument == "RELEASE" else argument for argument in arguments])
+        script.main(["--output_dir", "out", "--release", *arguments.replace("RELEASE", str(release)).split()])
     assert message in f"{raised.value} {capsys.readouterr().err}"
     assert not list(tmp_path.iterdir())

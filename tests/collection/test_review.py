@@ -311,11 +311,11 @@ def test_undo_takes_no_painting_from_whoever_looks_at_it(review):
 
 
 def test_labels_that_look_like_lists_and_bytes_that_are_no_text(tmp_path):
-    row = ["a.jpg", "A \udce9", "", "oil", "0.5", "oil | canvas 0.30 | panel, 3 | 4 parts 0.20", "", "", "", "", ""]
+    row = ["a.jpg", "A \udce9", "", "oil", "0.5", "oil |\ncanvas 0.30 | panel, 3 | 4 parts 0.20", "", "", "", "", ""]
     path = tmp_path / "odd.csv"
     write(path, [row])
     painting = begin_review(source_of(path, encoding="utf-8"), TASKS).next_painting("ada")
-    assert painting.suggestions[0].alternatives == (("oil | canvas", 0.3), ("panel, 3 | 4 parts", 0.2))
+    assert painting.suggestions[0].alternatives == (("oil |\ncanvas", 0.3), ("panel, 3 | 4 parts", 0.2))
     painting.cells["title"].encode()
 
 

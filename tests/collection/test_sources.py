@@ -1,3 +1,4 @@
+import json
 from functools import partial
 from types import SimpleNamespace
 
@@ -8,9 +9,10 @@ from PIL import Image
 from release_builder import encoded
 
 from semart_hf.catalogue.mapping import parse_mapping
+from semart_hf.collection import suggestions
 from semart_hf.collection.own_format import Addition, open_catalogue
 from semart_hf.collection.sources import DatasetRows, find_source, open_rows
-from semart_hf.collection.suggestions import Answer, Suggester
+from semart_hf.collection.suggestions import Answer, Suggester, identity_of
 
 
 def coloured(colour):
@@ -124,6 +126,30 @@ def test_a_mapping_says_what_a_catalogue_s_cells_mean_and_its_own_cells_stay(tmp
     assert find_source(**found, has_suggestions=True).image_column == "image_file"
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_mapping_meets_odd_rows_and_columns_folders_and_links_that_are_named_instead(tmp_path, name, monkeypatch):
+    (tmp_path / "Photos").mkdir()
+    (tmp_path / "b.png").write_bytes(coloured("blue"))
+    (tmp_path / "Photos" / "a.png").symlink_to(tmp_path / "b.png")
+    line = {"Scan": "a.png", "Title": "T", "Text": "D", "Genre": "Portraits", "School": "", "Kind": "painting"}
+    table = "\n".join([",".join(line), ",".join(line.values()), "bad"])
+    (tmp_path / name).write_text(table if name == "a.csv" else json.dumps(line) + '\n{"Title": "T"}', "utf-8")
+    absent = {"date": {"from": "Year", "optional": True}, "title": {"from": "{Year} {Place}", "optional": True}}
+    content = {**MAPPING, "columns": MAPPING["columns"] | absent, "images": "Photos"}
+    given = {"catalogue": open_catalogue(tmp_path / name), "tasks": ["type"], "mapping": parse_mapping(content)}
+    source = find_source(**given, follow_links=True, text_columns=["Title"])
+    first, second = source.rows()
+    assert source.painting(first) == ({"image": str(tmp_path / "Photos" / "a.png"), "text": "T"}, None)
+    assert second.problem.startswith("Line 3 has 1 cells" if name == "a.csv" else "The mapping leaves")
+    assert "--follow_links" in find_source(**given).painting(first)[1]
+    with pytest.raises(ValueError, match=r"Got the column 'Place', which .* lacks"):
+        find_source(**given, image_column="Place")
+    monkeypatch.setattr(suggestions, "digest_of_weights", str)
+    model = SimpleNamespace(config=SimpleNamespace(to_dict=dict))
+    other = source._replace(mapping=parse_mapping({**content, "keep_rows": {}}))
+    assert identity_of(source, model) != identity_of(other, model)
+
+
 def test_data_with_a_column_split_of_their_own_keep_it(tmp_path):
     rows = datasets.Dataset.from_dict({"text": ["a"], "split": ["own"]})
     (tmp_path / "data").mkdir()
@@ -136,6 +162,7 @@ def test_data_with_a_column_split_of_their_own_keep_it(tmp_path):
     [
         ({"joins": [{"file": "b.csv", "by": "id", "columns": {"x": "y"}}]}, r"Got a mapping that joins b\.csv"),
         ({"columns": {"type": "Kind of work"}}, r"Got a mapping that reads \['Kind of work'\]"),
+        ({"columns": {"type": "{Scan} {Place}"}, "keep_rows": {"Wing": "1"}}, r"reads \['Wing', 'Place'\]"),
     ],
 )
 def test_a_mapping_of_other_files_is_refused(change, message):
