@@ -20,7 +20,7 @@ from semart_hf.files import atomic_file
 
 from .mapping import CatalogueMapping, normal
 from .schema import Problem
-from .tables import PIECE_ROWS
+from .tables import PIECE_ROWS, cells_of
 from .text_files import checked_rows, open_lines, read_records
 
 FORMAT_OF_ENDING = {f".{form}": form for form in ("csv", "tsv", "jsonl", "parquet")}
@@ -177,7 +177,7 @@ def with_named_labels(rows: datasets.Dataset) -> datasets.Dataset:
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(name, datasets.Image(decode=False))
         elif isinstance(getattr(feature, "feature", feature), datasets.ClassLabel):
-            word, labels = datasets.Value("string"), [named_label(cell, feature) for cell in rows[name]]
+            word, labels = datasets.Value("string"), [named_label(cell, feature) for cell in cells_of(rows, name)]
             rows = with_column(rows, name, labels, datasets.List(word) if hasattr(feature, "feature") else word)
     return rows
 

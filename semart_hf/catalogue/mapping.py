@@ -280,14 +280,9 @@ def _conditions(value: Any, key: str) -> dict[str, tuple[str, ...]]:
 def _column_rule(value: Any, key: str) -> ColumnRule:
     if isinstance(value, (str, list)):
         return ColumnRule(**_source(value, key))
-    given = _read(value, _RULE_KEYS, key, required=("from",))
-    idle = [name for name, needed in (("to", "as"), ("other", "values")) if name in given and needed not in given]
-    idle += [name for name in ("separator", "values") if name in given and "as" in given]
-    if idle:
-        raise ValueError(
-            f"Got {key} with {idle[0]!r}, which has no effect there: 'to' goes with 'as', 'other' with 'values', "
-            "'separator' and 'values' go without 'as'. Leave it out, or add what it goes with."
-        )
+    names = {*value} if isinstance(value, Mapping) else set()
+    form = _DATE_KEYS if "as" in names else _LABEL_KEYS
+    given = _read(value, form, key, required=("from", "values") if "other" in names else ("from",))
     if "values" in given:
         given["values"] = {normal(name): label for name, label in given["values"].items()}
     return ColumnRule(
@@ -317,17 +312,9 @@ def _split_rule(value: Any, key: str) -> SplitRule:
     return SplitRule(**given | {"values": {normal(name): split for name, split in given.get("values", {}).items()}})
 
 
-_RULE_KEYS: dict[str, Any] = {
-    "from": _source,
-    "to": str,
-    "as": ("half_century",),
-    "pattern": _pattern,
-    "separator": str,
-    "missing": [str],
-    "values": {str: str},
-    "other": ("missing", "keep", "unknown"),
-    "optional": (True, False),
-}
+_RULE_KEYS: dict[str, Any] = {"from": _source, "pattern": _pattern, "missing": [str], "optional": (True, False)}
+_DATE_KEYS = _RULE_KEYS | {"as": ("half_century",), "to": str}
+_LABEL_KEYS = _RULE_KEYS | {"separator": str, "values": {str: str}, "other": ("missing", "keep", "unknown")}
 _JOIN_KEYS = {"file": str, "by": _by, "where": _conditions, "columns": {str: str}, "take": ("first", "all")}
 _SPLIT_KEYS = {"column": str, "values": {str: SPLITS}, "shares": {str: object}, "seed": object, "by": ("author",)}
 _KEYS = {

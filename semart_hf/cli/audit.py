@@ -106,7 +106,7 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     ranked.to_csv(folder / "audit.csv", index=False)
     write_page(folder / "audit.html", Path(options.catalogue).name, summary, ranked, rows)
     if not has_suggestions:
-        places = {number: place for place, number in enumerate(rows["row"])}
+        places = {number: place for place, number in enumerate(rows["row"][:])}
         write_suggestions(source, folder, tasks, probabilities, places)
     shown = ranked.iloc[:10, :5].astype(str)
     print_table(Table([*shown], shown.to_numpy().tolist(), "Most doubtful labels", num_text_columns=5))

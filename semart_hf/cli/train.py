@@ -278,7 +278,7 @@ def decided_splits(data: Any, init_from: str, file: str, say: Any) -> Any:
         say(line)
     splits, left_out = Splits(), 0
     for name, (low, high) in labelled.SPLIT_KEYS.items():
-        splits[name] = rows.select([place for place, key in enumerate(rows["row_key"]) if low <= key < high])
+        splits[name] = rows.select([place for place, key in enumerate(rows["row_key"][:]) if low <= key < high])
     sizes = {name: len(split) for name, split in splits.items()}
     if not all(sizes.values()):
         divided = f"{len(rows)} rows with a label or a decision, divided by a hash into {sizes}"

@@ -12,6 +12,7 @@ import datasets
 import pandas as pd
 
 from semart_hf.catalogue.catalogue_files import with_column
+from semart_hf.catalogue.tables import cells_of
 from semart_hf.files import atomic_file
 
 from .own_format import Addition, Row, printable
@@ -101,7 +102,7 @@ def tasks_with_new_labels(
     for task in tasks:
         labels = list(task["labels"])
         if task.get("kind", "categorical") == "categorical":
-            counts = Counter(cell for cell in rows[task["name"]] if cell is not None)
+            counts = Counter(cell for cell in cells_of(rows, task["name"]) if cell is not None)
             new = sorted(cell for cell, count in counts.items() if count >= least and cell not in labels)
             place = len(labels) - (labels[-1:] == ["UNK"])
             labels[place:place] = new
@@ -116,8 +117,9 @@ def with_known_labels(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]]
         labels = {*task["labels"]}
         if task.get("kind") == "multi_label" or "UNK" in labels:
             continue
-        cells = [cell if cell in labels else None for cell in rows[task["name"]]]
-        num_left_out += cells.count(None) - rows[task["name"]][:].count(None)
+        given = rows[task["name"]][:]
+        cells = [cell if cell in labels else None for cell in given]
+        num_left_out += cells.count(None) - given.count(None)
         rows = with_column(rows, task["name"], cells, datasets.Value("string"))
     return rows, num_left_out
 

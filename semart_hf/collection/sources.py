@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from semart_hf.catalogue.catalogue_files import as_text, with_named_labels
 from semart_hf.catalogue.mapping import CatalogueMapping, normal
 from semart_hf.catalogue.picture_files import find_picture, picture_files
 from semart_hf.catalogue.schema import labels_in
+from semart_hf.catalogue.tables import PIECE_ROWS
 from semart_hf.catalogue.text_files import text_beside
 from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.streaming import url_of
@@ -237,8 +238,9 @@ class DatasetRows(Catalogue):
 
     def rows(self) -> Iterator[Row]:
         """Its rows; pictures are read when they are asked for."""
-        for number, row in enumerate(self._cells):
-            cells = {name: as_text(value) for name, value in row.items()}
+        pieces = (zip(*piece.values(), strict=True) for piece in self._cells.iter(PIECE_ROWS))  # one by one takes long
+        for number, values in enumerate(chain.from_iterable(pieces)):
+            cells = dict(zip(self.columns, map(as_text, values), strict=True))
             yield Row(cells, self._problems.get(number), partial(self._picture, number))
 
     def _picture(self, number: int) -> str | io.BytesIO | None:

@@ -110,7 +110,7 @@ def _trained_recipe(model: Path) -> dict[str, Any]:
 def check_labelled(paintings: datasets.Dataset, task_names: Sequence[str], name: str) -> None:
     """Raise ValueError for paintings without a known label."""
     columns = set(task_names) & set(paintings.column_names)
-    if not any(label is not None for column in columns for label in paintings[column]):
+    if not any(label is not None for column in columns for label in paintings[column][:]):
         raise ValueError(
             f"Got {name}: {len(paintings)} paintings without a known label of {list(task_names)}. At least one label "
             "is needed to score. Give a labelled split, or ask for answers alone: semart-hf predict."

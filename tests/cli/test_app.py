@@ -119,9 +119,6 @@ def test_a_space_serves_the_model_that_is_pinned_beside_it(tmp_path, monkeypatch
     assert (options.model, options.revision, options.host) == ("anna/delft", "0123abc", "127.0.0.1")
     options = app.parse_arguments(["--model", "elsewhere"])
     assert (options.model, options.revision) == ("elsewhere", None)
-    with pytest.raises(SystemExit):
-        app.parse_arguments(["--sheet", "two"])
-    assert "got --sheet without --catalogue, which has no effect" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -77,9 +77,6 @@ def test_each_row_is_judged_by_a_training_that_has_not_seen_it(small_release, tm
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     with pytest.raises(SystemExit, match="is not empty"):
         run("audit", small_release / "semart_train.csv", *words)
-    with pytest.raises(SystemExit, match="2"):
-        run("audit", "a.csv", "--model", "m", "--output_dir", "out", "--tasks", "type")
-    assert "got --tasks with --model, which has no effect" in capsys.readouterr().err
 
 
 def once_then_killed(train):

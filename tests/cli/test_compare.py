@@ -2,6 +2,7 @@ import glob
 import json
 import os
 import signal
+from itertools import product
 
 import psutil
 import pytest
@@ -48,8 +49,9 @@ def compare(script, recipe, output, *words, towers=("test_resnet", "test_vit")):
 
 
 STEPS = [
-    *((name, step) for name in ("test_resnet", "test_vit") for step in ("training", "evaluation")),
-    *((name, "cost") for name in ("test_resnet", "test_vit")),
+    *product(("test_resnet", "test_vit"), ("training", "evaluation")),
+    ("test_resnet", "cost"),
+    ("test_vit", "cost"),
 ]
 
 
@@ -90,9 +92,9 @@ def test_the_whole_comparison_and_what_is_done_again(script, recipe, tmp_path, c
     compare(script, recipe, output)
     assert script.steps == [("test_resnet", "evaluation")]
     # Other weights under the same name are evaluated and measured again.
-    (output / "towers" / "test_vit" / "model" / "model.safetensors").write_bytes(
-        (output / "towers" / "test_vit" / "model" / "checkpoint-5" / "model.safetensors").read_bytes()[:-1] + b"\x01"
-    )
+    model = output / "towers" / "test_vit" / "model"
+    weights = (model / "checkpoint-5" / "model.safetensors").read_bytes()[:-1] + b"\x01"
+    (model / "model.safetensors").write_bytes(weights)
     compare(script, recipe, output)
     assert script.steps == [("test_vit", "evaluation"), ("test_vit", "cost")]
     # Another recipe in the same folder would compare what was not trained alike.

@@ -41,11 +41,8 @@ def answers(number):
         (b'a,b\n1,"open\n3,4\n', b'a,b,X\n1,"open,0\n3,4,1\n'),
         (b"a,b\n1,caf\xe9\n3,\x81\n", b"a,b,X\n1,caf\xe9,0\n3,\x81,1\n"),  # cp1252, and a byte that it lacks
         ("a,b\n1,é\n3,4\n".encode() + b"5,\xff\n", "a,b,X\n1,é,0\n3,4,1\n".encode() + b"5,\xff,2\n"),
-        *(
-            (f"\ufeff{before}".encode(encoding), f"\ufeff{after}".encode(encoding))
-            for before, after in [("a\tb\n1\té\n", "a\tb\tX\n1\té\t0\n")]
-            for encoding in ("utf-16-be", "utf-32-le")
-        ),
+        ("\ufeffa\tb\n1\té\n".encode("utf-16-be"), "\ufeffa\tb\tX\n1\té\t0\n".encode("utf-16-be")),
+        ("\ufeffa\tb\n1\té\n".encode("utf-32-le"), "\ufeffa\tb\tX\n1\té\t0\n".encode("utf-32-le")),
         (b"a,b\r1,2\r", b"a,b,X\r1,2,0\r"),
     ],
 )

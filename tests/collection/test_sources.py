@@ -142,8 +142,6 @@ def test_a_mapping_meets_odd_rows_and_columns_folders_and_links_that_are_named_i
     assert source.painting(first) == ({"image": str(tmp_path / "Photos" / "a.png"), "text": "T"}, None)
     assert second.problem.startswith("Line 3 has 1 cells" if name == "a.csv" else "The mapping leaves")
     assert "--follow_links" in find_source(**given).painting(first)[1]
-    with pytest.raises(ValueError, match=r"Got the column 'Place', which .* lacks"):
-        find_source(**given, image_column="Place")
     monkeypatch.setattr(suggestions, "digest_of_weights", str)
     model = SimpleNamespace(config=SimpleNamespace(to_dict=dict))
     other = source._replace(mapping=parse_mapping({**content, "keep_rows": {}}))

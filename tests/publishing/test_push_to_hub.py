@@ -89,6 +89,3 @@ def test_a_dataset_is_private_unless_it_is_made_public(tmp_path, capsys):
     assert "anna/paintings (private dataset): 2 files" in private
     assert "non-commercial research only" in private
     assert "anna/paintings (public dataset): 2 files" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main([*words, "--space", "anna/delft"])
-    assert "got --space with --dataset, which has no effect" in capsys.readouterr().err
