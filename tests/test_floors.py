@@ -76,7 +76,7 @@ def upward_imports(source: str, module: str, *, is_package: bool = False) -> lis
     allowed = (f"semart_hf.{room}", *MAY_IMPORT[room])
     # The bare package is loaded before each of its modules: to ask it where it lies is no import of what is above.
     # Files are written, folders locked and extras imported by one mechanism for all rooms.
-    harmless = () if room == "model" else ("semart_hf", "semart_hf.extras", "semart_hf.files")
+    harmless = () if room == "model" else ("semart_hf", "semart_hf.extras", "semart_hf.files", "semart_hf.memory")
     return [
         imported
         for imported in imported_modules(source, module, is_package=is_package)

@@ -22,11 +22,11 @@ from torch.nn import functional as F
 from benchmarks import notebook
 from benchmarks.bench import TEXT_LENGTH, Setting, useful_for
 from benchmarks.turns import Clock
+from semart_hf.memory import freed_memory_kept
 from semart_hf.model.pictures_semart import load_picture
 from semart_hf.model.pipeline_semart import MOST_BATCHES
 from semart_hf.model.techniques_semart import computes_bf16, run_model, select_kernels
 from semart_hf.model.towers_semart import FirstTokenBlock
-from semart_hf.training.techniques import keep_freed_memory
 
 PAINTINGS_PER_CALL = 256
 
@@ -38,8 +38,9 @@ def run_side(words: Sequence[str]) -> None:
         return
     folder, recipe, device, *more = rest
     clock = Clock()
-    for rows in SIDES[name](Setting(Path(folder), Path(recipe), device), *more):
-        clock.tick(rows)
+    with freed_memory_kept(not name.startswith("notebook")):  # as the commands have it
+        for rows in SIDES[name](Setting(Path(folder), Path(recipe), device), *more):
+            clock.tick(rows)
 
 
 def train(without: str, *words: str) -> None:
@@ -157,7 +158,6 @@ def ready_batches(setting: Setting, model: str) -> tuple[Any, list[dict[str, Any
 
 def train_limit(setting: Setting) -> Iterator[int]:
     """Training steps on tensors that lie ready, in the best format and parallelism found."""
-    keep_freed_memory()
     precisions = (False, True) if computes_bf16(setting.device) else (False,)
     formats = itertools.product((torch.contiguous_format, torch.channels_last), precisions)
     steps = [partial(training_step, setting, *one) for one in formats]

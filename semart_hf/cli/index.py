@@ -4,6 +4,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from semart_hf.memory import freed_memory_kept
+
 from .command import add_reading, answering, command, parser_of, usable_device
 
 EPILOG = """The same command continues what was interrupted, and brings an index up to date with its catalogue: rows
@@ -31,7 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
     name = str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model
     embed = partial(embed_paintings, classify, batch_size=options.batch_size)
     made_of = describe_index(source, classify.model, name)
-    counts, problems, about = index_catalogue(source, options.output, embed, made_of, state)
+    with freed_memory_kept():
+        counts, problems, about = index_catalogue(source, options.output, embed, made_of, state)
     if not state.is_main_process:
         return
     for problem in problems:

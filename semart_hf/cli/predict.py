@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semart_hf.documents.table import Table
+from semart_hf.memory import freed_memory_kept
 
 from .command import READING, add_reading, answering, command, load_classifier, parser_of, print_table, usable_device
 
@@ -53,9 +54,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 @command("predict")
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
-    if options.catalogue is not None:
-        suggest(options)
-        return
+    with freed_memory_kept():
+        (answer if options.catalogue is None else suggest)(options)
+
+
+def answer(options: argparse.Namespace) -> None:
+    """Classify pictures and texts, and print or write the answers."""
     paintings = find_paintings(options.input, options.text)
     check_outputs(options, paintings)
 

@@ -1,11 +1,9 @@
 """Paintings from wherever they lie: a prepared folder, a release, one CSV file, or a data set on the Hub."""
 
 import contextlib
-import ctypes
 import json
 import logging
 import math
-import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -14,7 +12,6 @@ from typing import Any, TypeAlias
 
 import datasets
 import fsspec  # type: ignore[import-untyped]
-import pyarrow as pa
 import pyarrow.compute as pc
 from datasets.fingerprint import Hasher
 from PIL import Image
@@ -24,6 +21,7 @@ from semart_hf.catalogue.catalogue_files import with_column
 from semart_hf.catalogue.schema import learn_vocabulary, read_tasks
 from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables, cells_of, typed_splits
 from semart_hf.catalogue.text import answers_in_text, columns_or_template, is_description_alone, text_of
+from semart_hf.memory import return_freed_memory
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.pictures_semart import FORMATS
 from semart_hf.model.processing_semart import SemArtImageProcessor
@@ -294,10 +292,3 @@ def _is_much_larger(rows: datasets.Dataset, size: int) -> bool:
         with unreadable, Image.open(path, formats=FORMATS) as picture:
             shorter_sides.append(min(picture.size))
     return bool(shorter_sides) and statistics.median(shorter_sides) >= _LEAST_GAIN * size
-
-
-def return_freed_memory() -> None:
-    """Give back freed memory that Arrow's allocator and glibc keep for the next that asks, which may never come."""
-    pa.default_memory_pool().release_unused()
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)

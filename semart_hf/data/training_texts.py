@@ -28,13 +28,13 @@ from transformers import DistilBertTokenizer, TrainingArguments
 
 from semart_hf.catalogue.tables import PIECE_ROWS, stored_rows
 from semart_hf.files import atomic_file
+from semart_hf.memory import freed_memory_kept, return_freed_memory
 from semart_hf.model.linear_semart import Lexicon
 from semart_hf.model.processing_semart import TOKENS_MULTIPLE, SemArtProcessor
 from semart_hf.model.techniques_semart import evaluation_mode
 from semart_hf.model.towers_semart import computed_with, frozen_layers, text_layers
 
 from .data_arguments import DataArguments
-from .loading import return_freed_memory
 from .streaming import PaintingStream, column_of
 
 #: The special tokens in the order of their numbers; padding is 0, as DistilBERT's configuration expects.
@@ -187,7 +187,7 @@ class FrozenTextWriter:
         self.model.text_tower.to(device or home)
         bar = tqdm(total=total, desc="frozen text", unit="text", disable=not show_progress or not total)
         try:
-            with evaluation_mode(self.model), bar:
+            with evaluation_mode(self.model), bar, freed_memory_kept():
                 for path, numbers in missing.items():
                     # Views of one tensor: many small ones would leave the memory in pieces that no later file fits in.
                     hidden = self._hidden_states(numbers, bar).split(self.lengths[numbers].tolist())

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.streaming import undecoded
 from semart_hf.files import atomic_file
+from semart_hf.memory import freed_memory_kept
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
@@ -91,34 +92,35 @@ def predict_batches(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device)
     names = iter(row_names(dataset))
-    for batch in tqdm(loader, desc=modality, unit="batch", disable=not show_progress):
-        references = batch.pop("labels").numpy()
-        row_ids = list(islice(names, len(references)))
-        places = dict(batch.pop("unreadable", ()))
-        unreadable = {row_ids[place]: error for place, error in places.items()}
-        with torch.inference_mode():
-            inputs = {name: value.to(device) for name, value in batch.items()}
-            output, vectors = run_model(model, {**inputs, "each_alone": each_alone}, precision=precision), None
-            if model.config.contrastive:
-                sides = F.normalize(torch.stack((output.image_features, output.text_features)).float(), dim=-1)
-                vectors = (sides * whole_rows(inputs, len(row_ids)).to(device).unsqueeze(1)).cpu().numpy()
-        found = {}
-        for name, logits in {modality: output.logits, **(output.alone_logits or {})}.items():
-            arrays = {task: values.float().cpu().numpy() for task, values in logits.items()}
-            is_finite = np.all([np.isfinite(values).all(axis=1) for values in arrays.values()], axis=0)
-            if not is_finite.all():
-                raise ValueError(
-                    f"Got logits that are NaN or infinite for {', '.join(np.array(row_ids)[~is_finite][:5])}. Finite "
-                    "numbers are needed. Look for NaN in the weights (a diverged training), and try these paintings "
-                    "alone with semart-hf predict."
-                )
-            found[name] = Predictions(row_ids, arrays, references, model.config.tasks, unreadable)
-        if each_alone:
-            shown = references.copy()
-            shown[[*places]] = UNKNOWN_LABEL
-            found["image"] = replace(found["image"], references=shown)
-            found["text"] = replace(found["text"], unreadable={})
-        yield replace(found.pop(modality), vectors=vectors, alone=found)
+    with freed_memory_kept(device.type == "cpu"):
+        for batch in tqdm(loader, desc=modality, unit="batch", disable=not show_progress):
+            references = batch.pop("labels").numpy()
+            row_ids = list(islice(names, len(references)))
+            places = dict(batch.pop("unreadable", ()))
+            unreadable = {row_ids[place]: error for place, error in places.items()}
+            with torch.inference_mode():
+                inputs = {name: value.to(device) for name, value in batch.items()}
+                output, vectors = run_model(model, {**inputs, "each_alone": each_alone}, precision=precision), None
+                if model.config.contrastive:
+                    sides = F.normalize(torch.stack((output.image_features, output.text_features)).float(), dim=-1)
+                    vectors = (sides * whole_rows(inputs, len(row_ids)).to(device).unsqueeze(1)).cpu().numpy()
+            found = {}
+            for name, logits in {modality: output.logits, **(output.alone_logits or {})}.items():
+                arrays = {task: values.float().cpu().numpy() for task, values in logits.items()}
+                is_finite = np.all([np.isfinite(values).all(axis=1) for values in arrays.values()], axis=0)
+                if not is_finite.all():
+                    rows = ", ".join(np.array(row_ids)[~is_finite][:5])
+                    raise ValueError(
+                        f"Got logits that are NaN or infinite for {rows}. Finite numbers are needed. Look for NaN in "
+                        "the weights (a diverged training), and try these paintings alone with semart-hf predict."
+                    )
+                found[name] = Predictions(row_ids, arrays, references, model.config.tasks, unreadable)
+            if each_alone:
+                shown = references.copy()
+                shown[[*places]] = UNKNOWN_LABEL
+                found["image"] = replace(found["image"], references=shown)
+                found["text"] = replace(found["text"], unreadable={})
+            yield replace(found.pop(modality), vectors=vectors, alone=found)
 
 
 def _loader(

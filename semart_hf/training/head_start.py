@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Subset
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.streaming import PaintingStream, column_of, undecoded
 from semart_hf.evaluation.retrieval import DEPTHS, rank_bounds
+from semart_hf.memory import freed_memory_kept
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.linear_semart import Lexicon
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -296,7 +297,8 @@ def correlate_projections(
         rows = rows.select(np.sort(np.random.default_rng(0).choice(len(rows), MOST_PAIRS, replace=False)))
     home, collator = model.device, ArtCollator(processor, [])
     try:
-        found = features_of(model.to(device), collator, rows, batch_size=PAIR_BATCH, precision="fp32")
+        with freed_memory_kept():
+            found = features_of(model.to(device), collator, rows, batch_size=PAIR_BATCH, precision="fp32")
     finally:
         model.to(home)
     is_pair = found.has_image & found.has_text

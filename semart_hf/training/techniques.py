@@ -1,7 +1,5 @@
 """What makes training fast beside the techniques of inference."""
 
-import ctypes
-import platform
 from typing import Any
 
 import torch
@@ -14,11 +12,6 @@ from transformers import PreTrainedModel
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.techniques_semart import INFERENCE_TECHNIQUES, Technique
 from semart_hf.model.towers_semart import text_layers
-
-# glibc's names for: how many blocks may be mapped on their own, and from how many free bytes on they are given back;
-# with the values that they have by themselves.
-M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
-DEFAULT_MMAP_MAX, DEFAULT_TRIM_THRESHOLD = 65536, 128 * 1024
 
 
 def conv2d_with_float32_gradient(
@@ -68,20 +61,6 @@ DEPTHWISE_GRADIENT = Technique(
     "depthwise gradient in float32", _has_depthwise, kernels={F.conv2d: conv2d_with_float32_gradient}
 )
 TRAINING_TECHNIQUES = (*INFERENCE_TECHNIQUES, DEPTHWISE_GRADIENT)
-
-
-def keep_freed_memory(is_kept: bool = True) -> bool:
-    """Whether freed memory stays with the process for the next batch from now on; `False` gives it back again.
-
-    Otherwise glibc fills each large tensor with zeros page by page: up to half of a forward pass on a CPU.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    library = ctypes.CDLL(None)
-    mmap_max, trim_threshold = (0, -1) if is_kept else (DEFAULT_MMAP_MAX, DEFAULT_TRIM_THRESHOLD)
-    is_set = library.mallopt(M_MMAP_MAX, mmap_max) and library.mallopt(M_TRIM_THRESHOLD, trim_threshold)
-    library.malloc_trim(0)
-    return bool(is_set) and is_kept
 
 
 def compile_towers(model: SemArtForArtClassification, accelerator: Accelerator) -> None:

@@ -19,6 +19,7 @@ from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPai
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.training_texts import learn_idf
 from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
+from semart_hf.memory import freed_memory_kept
 from semart_hf.model.linear_semart import lexicons
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
@@ -30,7 +31,7 @@ from .callbacks import DivergenceWatch, LogWindow, TrainingProgress
 from .head_start import features_of, start_heads
 from .losses import ArtLoss, add_l2_penalty, contrastive_sum, parameter_groups
 from .resumable_trainer import ResumableTrainer
-from .techniques import TRAINING_TECHNIQUES, compile_towers, keep_freed_memory
+from .techniques import TRAINING_TECHNIQUES, compile_towers
 
 
 class SemArtTrainer(ResumableTrainer):
@@ -158,14 +159,10 @@ class SemArtTrainer(ResumableTrainer):
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         if self.model is not self._begun_with and not self.is_fsdp_enabled:  # model_init made another
             self._begin_with(self.model)
-        if self.resumed_from is None and (self.args.head_init != "random" or self.model.probe is not None):
-            self._regress()
-        is_kept = self.args.keep_freed_memory and self.args.device.type == "cpu" and keep_freed_memory()
-        try:
+        with freed_memory_kept(self.args.keep_freed_memory and self.args.device.type == "cpu"):
+            if self.resumed_from is None and (self.args.head_init != "random" or self.model.probe is not None):
+                self._regress()
             return super()._inner_training_loop(*args, **kwargs)
-        finally:
-            if is_kept:
-                keep_freed_memory(False)
 
     def _regress(self) -> None:
         """Let the heads start as regressions, or a probe be of some; each process reads all rows."""

@@ -48,7 +48,7 @@ def test_an_answer_needs_neither_tables_nor_what_trains_and_evaluates(model, tmp
     heavy = {"datasets", "pandas", "pyarrow", "matplotlib", "sklearn", "evaluate", "gradio", "scipy.stats"}
     assert not modules & heavy
     rooms = {module.split(".")[1] for module in modules if module.startswith("semart_hf.")}
-    assert rooms == {"catalogue", "cli", "documents", "files", "model"}
+    assert rooms == {"catalogue", "cli", "documents", "files", "memory", "model"}
     assert {module for module in modules if module.startswith("semart_hf.documents.")} == {"semart_hf.documents.table"}
 
 

@@ -87,7 +87,6 @@ def test_the_notebook_and_our_saved_model_predict_and_answer(setting):
 @pytest.mark.parametrize("bf16", [False, True])
 def test_the_limit_takes_the_fastest_format(setting, monkeypatch, bf16):
     monkeypatch.setattr(sides, "computes_bf16", lambda device: bf16)
-    monkeypatch.setattr(sides, "keep_freed_memory", lambda: True)  # of the process that tests
     training_step, tried = sides.training_step, []
 
     def noted(setting, *format_):
