@@ -123,7 +123,7 @@ class Page:
 
     def preview(self, picture: str | None) -> list[Any]:
         """The picture as the model reads it, whatever its colours and format, and a sentence if it cannot be read."""
-        from semart_hf.documents.page import small_picture
+        from semart_hf.documents.page import refusal, small_picture
 
         if picture is None:
             return [None, None]
@@ -134,7 +134,7 @@ class Page:
 
     def classify(self, picture: str | None, text: str | None) -> list[Any]:
         """The message, the labels of each task with their probabilities, and no explanation."""
-        from semart_hf.documents.page import notice
+        from semart_hf.documents.page import notice, refusal
         from semart_hf.model.configuration_semart import is_multi_label
         from semart_hf.model.pipeline_semart import answer_of
 
@@ -156,6 +156,8 @@ class Page:
 
     def explain(self, picture: str | None, text: str | None) -> list[Any]:
         """The message, and a page with the heat map and the weighted words of each answer."""
+        from semart_hf.documents.page import refusal
+
         try:
             return ["", self.explanation(painting_of(picture, text))]
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
@@ -166,14 +168,6 @@ class Page:
         from semart_hf.documents.evaluation_report import explanation_page
 
         return FRAME.format(escape(explanation_page(self.classifier, [("This painting", painting)])))
-
-
-def refusal(error: Exception, picture: str | None) -> str:
-    """HTML of the error's sentence, in which the visitor's file has its name and not its path on the server."""
-    from semart_hf.documents.page import notice
-
-    message = str(error) or type(error).__name__
-    return notice(message.replace(picture, Path(picture).name) if picture else message)
 
 
 def build_page(gradio: Any, page: Page, name: str, review: Any = None, search: Any = None) -> Any:

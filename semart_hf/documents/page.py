@@ -54,6 +54,12 @@ def notice(message: str) -> str:
     return f"<p>{escape(message)}</p>" if message else ""
 
 
+def refusal(error: Exception, picture: str | None) -> str:
+    """The error's sentence as a paragraph, in which a visitor's file has its name and not its path on the server."""
+    message = str(error) or type(error).__name__
+    return notice(message.replace(picture, Path(picture).name) if picture else message)
+
+
 def small_picture(picture: Any, size: int) -> Image.Image:
     """The picture with at most `size` pixels on its longer side; a ValueError where it cannot be read."""
     small = load_picture(picture, least_side=size).copy()

@@ -66,11 +66,10 @@ def embed_paintings(classify: Any, paintings: Sequence[Mapping[str, Any]], batch
     found = classify.embed(paintings, on_error="return", batch_size=batch_size)
     embedded = []
     for place, (painting, vector) in enumerate(zip(paintings, summed(found), strict=True)):
-        image = painting.get("image")
         if place in found["errors"]:
             embedded.append({"error": found["errors"][place]})
         else:
-            jpeg = to_jpeg(image, THUMBNAIL_SIZE)
+            jpeg = to_jpeg(painting.get("image"), THUMBNAIL_SIZE)
             embedded.append({"answer": found["answers"][place], "vector": vector, "thumbnail": jpeg})
     return embedded
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from semart_hf.catalogue.picture_files import find_picture
 from semart_hf.collection.sources import added_columns
-from semart_hf.documents.page import data_uri, notice, render_page, to_jpeg
+from semart_hf.documents.page import data_uri, notice, refusal, render_page, to_jpeg
 from semart_hf.files import write_text
 from semart_hf.model.loading_semart import digest_of_weights
 
@@ -155,8 +155,7 @@ class SearchPage:
             condition = " and ".join(f"({part})" for part in filters) or None
             hits = self.index.search(query, top_k=WALL_SIZE, where=condition)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            message = str(error)
-            return [notice(message.replace(picture, Path(picture).name) if picture else message), [], []]
+            return [refusal(error, picture), [], []]
         jpegs = self.index.thumbnails([hit.row for hit in hits])
         grey = Image.new("RGB", (160, 120), (128, 128, 128))
         pictures = {row: Image.open(io.BytesIO(jpeg)).convert("RGB") for row, jpeg in jpegs.items()}

@@ -124,7 +124,7 @@ class SearchIndex:
         return [self._hit(row) for row in table.drop_columns("vector").to_pylist()], vectors_of(table["vector"])
 
     def _read(self, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
-        condition = f"row IN ({', '.join(str(int(row)) for row in rows) or -1})"
+        condition = f"row IN ({', '.join(str(int(row)) for row in rows if 0 <= row < 2**63) or -1})"
         with damage_explained(self.address):
             return self._table.search().where(condition).select(list(columns)).limit(max(1, len(rows))).to_list()
 

@@ -275,6 +275,7 @@ def test_a_catalogue_of_which_nothing_can_be_read_ends_with_its_reasons(model, t
         (["view", "--where", "school = 'x'; DROP TABLE paintings"], "Got ';' at character 13"),
         (["view", "--where", "school = 'nowhere'"], "No painting passes the filter"),
         (["--like", "99"], "Got the row 99, which is not in the index"),
+        (["--like", "9" * 20], "Got the row 9+, which is not in the index"),
         (["view", "--top_k", "0"], "top_k is 0"),
         (["--like", "1", "--top_k", "0"], "top_k is 0"),
         (["view", "--like", "1"], "2"),

@@ -1,5 +1,6 @@
 import base64
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -147,3 +148,5 @@ def test_a_filter_stays_within_its_parentheses(model, classify, museum):
     chosen = [["canvas"] if task == "medium" else [] for task in page.index.tasks]
     message, *_ = page.search("view", None, "type = 'a') or (type = 'b'", None, *chosen)
     assert "at character 11 of the filter" in message
+    with mock.patch.object(page, "_query", side_effect=MemoryError):
+        assert page.search("view", None, "", None, *chosen)[0] == "<p>MemoryError</p>"
