@@ -7,6 +7,7 @@ from importlib.metadata import files as installed_files
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from huggingface_hub import SpaceCard
 from huggingface_hub.repocard_data import CardData
@@ -124,7 +125,7 @@ def make_example(
 def copy_card(folder: Path, target: Path) -> None:
     """Write an assembled repository's card to a file elsewhere, its figures into a folder of that name."""
     card = (folder / "README.md").read_text(encoding="utf-8")
-    write_text(target, card.replace("(figures/", f"({target.stem}/"))
+    write_text(target, card.replace("(figures/", f"({quote(target.stem)}/"))
     if (folder / "figures").is_dir():
         shutil.copytree(folder / "figures", target.with_suffix(""), dirs_exist_ok=True)
 

@@ -30,7 +30,7 @@ def test_without_push_everything_is_made_and_checked_and_nothing_is_sent(results
     (results_file.parent / "figures").mkdir()
     for name in ("confusion_type", "f1_type"):
         Image.new("RGBA", (8, 8)).save(results_file.parent / "figures" / f"{name}.png")
-    folder, card = tmp_path / "hub" / "delft", tmp_path / "cards" / "delft.md"
+    folder, card = tmp_path / "hub" / "delft", tmp_path / "cards" / "of delft.md"
     words = ["--model", model, "--repo_id", "anna/delft", "--results", results_file, "--output_dir", folder]
     words += ["--space", "anna/demo", "--private", "--example", picture, "--example_text", "A view of Delft"]
     main([*map(str, words), "--card", str(card)])
@@ -54,8 +54,8 @@ def test_without_push_everything_is_made_and_checked_and_nothing_is_sent(results
     assert published["training"]["seconds"] == 369.4
     page = (folder / "README.md").read_text()
     assert "- seconds: 369.4\n- processes: 1\n- trained on: A GPU, 8 cores\n" in page
-    assert card.read_text() == page.replace("(figures/", "(delft/")
-    assert [path.name for path in (tmp_path / "cards" / "delft").iterdir()] == ["confusion_type.png"]
+    assert card.read_text() == page.replace("(figures/", "(of%20delft/")
+    assert [path.name for path in (tmp_path / "cards" / "of delft").iterdir()] == ["confusion_type.png"]
     assert not [path for path in folder.rglob("*.*") if str(tmp_path).encode() in path.read_bytes()]
 
 
