@@ -64,10 +64,11 @@ def measure_train(options: argparse.Namespace) -> dict[str, Any]:
 
 def settings(options: argparse.Namespace, rows: int, work: str) -> Iterator[tuple[str, Setting]]:
     """The setting of each tower by its name, on the same made paintings."""
+    paths = {tower: recipe_of(tower) for tower in options.tower}  # a wrong name costs no other its measurement
     with made_data(rows) as folder:
-        for tower in options.tower:
+        for tower, path in paths.items():
             print(f"{work} with {tower} ...", flush=True)
-            yield tower, Setting(folder, recipe_of(tower), options.device)
+            yield tower, Setting(folder, path, options.device)
 
 
 def compared(ours: Side, notebook: Side, limit: Side, options: argparse.Namespace) -> dict[str, Any]:

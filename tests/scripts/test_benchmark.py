@@ -270,12 +270,13 @@ def test_the_larger_towers_are_measured(monkeypatch, tmp_path, capsys):
     assert "hours of 6 epochs of SemArt | 0.6 |" in printed  # 19,244 * 6 at 50 a second
 
 
-def test_the_study_recipes_are_found():
+def test_the_study_recipes_are_found(monkeypatch):
     options = benchmark.parse_arguments(["train"])
     names = [f"semart-{tower}.yaml" for tower in ("resnet18", "efficientnet_b0", "vit_tiny")]
     assert [recipe_of(tower).name for tower in options.tower] == names
-    with pytest.raises(ValueError, match=r"Got the tower 'vgg'.*Correct --tower"):
-        recipe_of("vgg")
+    monkeypatch.setattr(measurements, "made_data", None)  # a wrong name is said before anything is made
+    with pytest.raises(SystemExit, match=r"Got the tower 'vgg'.*Correct --tower"):
+        benchmark.main(["train", "--tower", "resnet18", "vgg"])
     with pytest.raises(SystemExit, match=r"rows is 5, but a batch has 32"):
         benchmark.main(["train", "--rows", "5"])
 
