@@ -201,7 +201,7 @@ def summarize(
         **{name: both[name] for name in ("tasks", "mean_accuracy", "mean_macro_f1", "exact_match", "intervals")},
         "unreadable_pictures": [
             # A picture's name and not its folder: results are published.
-            {"row_id": name, "error": re.sub(r"'[^']*[/\\]([^'/\\]+)'", r"'\1'", error)}
+            {"row_id": name, "error": re.sub(r"""(['"])((?!\1).)*[/\\](((?!\1)[^/\\])+)\1""", r"\1\3\1", error)}
             for name, error in outcomes[BOTH].unreadable.items()
         ],
         "modalities": modalities,

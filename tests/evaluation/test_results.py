@@ -100,12 +100,13 @@ def test_a_picture_that_cannot_be_read_is_named_and_everything_else_is_scored(ti
     # Row 1 has a text beside its broken picture, row 2 has none.
     cells = paintings.cast_column("image", Image(decode=False)).to_list()
     cells[1]["image"] = {"bytes": cells[1]["image"]["bytes"][:300], "path": None}
-    cells[2]["image"] = {"bytes": b"no picture", "path": None}
+    cells[2]["image"] = {"bytes": None, "path": "/home/anna/L'Arlesienne.jpg"}
     cells[2]["text"] = None
     broken = Dataset.from_list(cells, features=paintings.features)
     measured = results.evaluate_model(tiny_model, tiny_processor, broken, batch_size=4, device="cpu")
     assert [found["row_id"] for found in measured["unreadable_pictures"]] == ["00001-view.jpg", "00002-view.jpg"]
     assert "truncated" in measured["unreadable_pictures"][0]["error"]
+    assert ' "L\'Arlesienne.jpg" ' in measured["unreadable_pictures"][1]["error"]  # without its folder
     assert measured["num_rows"] == 10
     # By its text where it has one, left out where not; by pictures alone both are left out.
     for view, rows in (("image", [0, *range(3, 10)]), ("text", [0, 1, *range(3, 10)])):
