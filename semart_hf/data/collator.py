@@ -73,7 +73,9 @@ class ArtCollator:
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The model's inputs, `labels (batch, num_label_columns)`, and of training rows their `row_index (batch,)`."""
         is_training = all(DRAW_KEY in row for row in rows)
-        generators = [np.random.default_rng(row[DRAW_KEY]) for row in rows] if is_training else [None] * len(rows)
+        generators: list[Any] = [None] * len(rows)
+        if is_training:
+            generators = [np.random.default_rng([number % 2**32 for number in row[DRAW_KEY]]) for row in rows]
         pictures, texts, unreadable = self._read(rows, generators)
         inputs: dict[str, Any] = {}
         if any(text is not None for text in texts):

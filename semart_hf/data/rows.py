@@ -21,6 +21,7 @@ from semart_hf.catalogue.rules import label_text
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.pictures_semart import PictureError, load_picture
+from semart_hf.model.processing_semart import is_missing
 
 from .streaming import PaintingStream, column_of, labelled_columns, undecoded
 
@@ -37,7 +38,8 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
         return rows
     if type(rows).__module__.partition(".")[0] == "pandas" and hasattr(rows, "iterrows"):
         try:
-            rows = datasets.Dataset.from_pandas(rows, preserve_index=False)
+            empty = rows.columns[rows.isna().all()]  # of which NaN would be numbers
+            rows = datasets.Dataset.from_pandas(rows.astype(dict.fromkeys(empty, object)), preserve_index=False)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise TypeError(
                 f"Got a DataFrame with a column of mixed types ({error}). Use e.g. frame[column].astype('string')."
@@ -115,15 +117,16 @@ def check_readable(
 
 
 def _has_text(rows: Any) -> np.ndarray:
-    return np.array([bool((text or "").strip()) for text in column_of(rows, "text")], dtype=bool)
+    return np.array([not is_missing(text) for text in column_of(rows, "text")], dtype=bool)
 
 
 def _try_pictures(rows: Any) -> tuple[np.ndarray, int, dict[int, str]]:
     """Whether each row has a picture `(rows,)`, how many were tried, and what is wrong with some of these."""
     has_picture = np.zeros(len(rows), dtype=bool)
-    if not isinstance(rows, datasets.Dataset):
-        has_picture = np.array([row.get("image") is not None for row in rows], dtype=bool)
-    elif "image" in rows.column_names:
+    if not isinstance(getattr(rows, "features", {}).get("image"), datasets.Image):  # paths, say, or nothing
+        for place, cell in enumerate(column_of(rows, "image")):
+            has_picture[place] = not is_missing(cell)
+    else:  # without reading the files that lie in the cells
         cells = rows.with_format("arrow").select_columns("image")[:]["image"]
         parts = [pc.is_valid(pc.struct_field(cells, name)) for name in ("bytes", "path")]
         has_picture = np.asarray(pc.and_(pc.is_valid(cells), pc.or_(*parts)), dtype=bool)
@@ -280,13 +283,13 @@ def cells_of_task(rows: Any, task: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def known_number(label: Any, task: Mapping[str, Any], by_label: Mapping[str, int]) -> int:
-    """The number of a label, given as name or number, in its task's vocabulary; −100 for `None`, NaN and −100."""
-    if label is None or label != label:
+    """The number of a label, given as name or number, in its task's vocabulary; −100 where missing, and for −100."""
+    if is_missing(label):
         return UNKNOWN_LABEL
     if isinstance(label, str):
-        found = schema.label_number(label.strip() or None, by_label)
+        found = schema.label_number(label.strip(), by_label)
         return UNKNOWN_LABEL if found is None else found
-    if isinstance(label, bool) or not isinstance(label, numbers.Real) or int(float(label)) != label:
+    if isinstance(label, bool) or not isinstance(label, numbers.Real) or not float(label).is_integer():
         raise TypeError(f"Got the {task['name']} label {label!r}, but a label is a name or its number in the model.")
     number = int(float(label))
     if number != UNKNOWN_LABEL and not 0 <= number < len(task["labels"]):
@@ -306,7 +309,7 @@ def known_numbers(cell: Any, task: Mapping[str, Any], by_label: Mapping[str, int
                 "labels. Give names, or numbers of this vocabulary."
             )
         return list(cell)
-    labels = schema.labels_in(cell, task.get("separator"))
+    labels = None if is_missing(cell) else schema.labels_in(cell, task.get("separator"))
     return None if labels is None else [by_label[label] for label in labels if label in by_label]
 
 

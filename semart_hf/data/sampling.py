@@ -41,9 +41,8 @@ class TrainingPaintings(Dataset[dict[str, Any]]):
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         epoch, index = key
-        if index == PLACEHOLDER:
-            return {"image": None, "text": None, DRAW_KEY: (self.seed, epoch, 0)}
-        return {**self.paintings[index], DRAW_KEY: (self.seed, epoch, index)}
+        row = {"image": None, "text": None} if index == PLACEHOLDER else self.paintings[index]
+        return {**row, DRAW_KEY: (self.seed, epoch, index)}
 
 
 @dataclass(eq=False)

@@ -18,6 +18,7 @@ from semart_hf.catalogue.catalogue_files import named_label
 from semart_hf.catalogue.rules import label_text
 from semart_hf.catalogue.tables import cells_of
 from semart_hf.catalogue.text import text_of
+from semart_hf.model.processing_semart import is_missing
 
 from .sampling import DRAW_KEY
 
@@ -191,7 +192,7 @@ def column_of(rows: Any, name: str) -> Iterator[Any]:
     if isinstance(rows, PaintingStream):
         yield from rows.column(name)
     elif not hasattr(rows, "column_names"):
-        yield from (row.get(name) for row in rows)
+        yield from (None if is_missing(cell := row.get(name)) else cell for row in rows)
     elif name in rows.column_names:
         yield from cells_of(rows, name)
 

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import Augmentation
-from semart_hf.data.sampling import SeededSampler, TrainingPaintings
+from semart_hf.data.sampling import PLACEHOLDER, SeededSampler, TrainingPaintings
 from semart_hf.data.training_texts import learn_tokenizer
 from semart_hf.model.processing_semart import SemArtImageProcessor, SemArtProcessor
 
@@ -97,6 +97,7 @@ def test_training_rows_depend_neither_on_workers_nor_on_batch_size(processor):
     again, same_texts = epoch(1, batch_size=2, num_workers=2)
     assert torch.allclose(pictures, again, atol=ROUNDING)
     assert texts == same_texts
+    assert collator([TrainingPaintings(paintings, seed=5)[1, PLACEHOLDER]])["row_index"].tolist() == [PLACEHOLDER]
     others, _ = epoch(2, batch_size=3)
     assert pictures.shape != others.shape or not torch.equal(pictures, others)
 

@@ -1,9 +1,13 @@
+import datasets
+import numpy as np
+import pandas as pd
 import pytest
 from release_builder import encoded, painting, row, write_release
 
 from semart_hf.catalogue.catalogue import read_rows
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_splits
+from semart_hf.data.rows import labelled_rows_for, labels_of
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
 
 
@@ -98,3 +102,18 @@ def test_prepared_data_without_pictures_is_refused(tmp_path, streaming):
     with pytest.raises(ValueError, match=rf"0 of {which} train pictures can be read.*\n.*it has no picture"):
         load(folder, streaming=streaming)
     assert load(folder, streaming=streaming, modality="text")["train"].num_rows == 8
+
+
+@pytest.mark.parametrize("change", [{}, {"image": np.nan}, {"text": np.nan}, {"image": None}, {"text": pd.NA}])
+def test_tables_may_name_pictures_by_their_paths_and_lack_cells(tmp_path, change):
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(painting(0)))
+    cells = {"image": [str(path), np.nan], "text": [np.nan, "A mill."], "type": ["b", pd.NA], "tags": [pd.NA, "x"]}
+    frame = pd.DataFrame(cells).assign(**change)
+    tasks = [{"name": "type", "labels": ["a", "b"]}, {"name": "tags", "labels": ["x"], "kind": "multi_label"}]
+    text = frame.astype("string")
+    for rows in (frame, frame.to_dict("records"), text.to_dict("records"), datasets.Dataset.from_pandas(text)):
+        checked = labelled_rows_for(rows, tasks, split="training")
+        assert labels_of([*checked], tasks).tolist() == [[1, -100], [-100, 1]]
+    with pytest.raises(TypeError, match="Got the type label inf, but a label is a name or its number"):
+        labels_of([{"type": np.inf}], tasks)

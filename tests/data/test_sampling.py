@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from semart_hf.data.sampling import PLACEHOLDER, SeededSampler, StepBatchSampler, TrainingPaintings
+from semart_hf.data.sampling import DRAW_KEY, PLACEHOLDER, SeededSampler, StepBatchSampler, TrainingPaintings
 
 NUM_ROWS = 3213
 RANDOM = torch.Generator().manual_seed(0)
@@ -47,8 +47,7 @@ def test_all_processes_have_equally_much_to_do_and_one_without_a_row_a_placehold
     assert [len(batch) for batch in batches[0]] == [4, 1]
     assert batches[1][1] == [(0, PLACEHOLDER)] or batches[0][1] == [(0, PLACEHOLDER)]
     row = TrainingPaintings([{"type": 1}] * 9, seed=0)[0, PLACEHOLDER]
-    assert row["image"] is None
-    assert "type" not in row
+    assert row == {"image": None, "text": None, DRAW_KEY: (0, 0, PLACEHOLDER)}
 
 
 @pytest.mark.parametrize(("processes", "accumulated", "size"), [(1, 1, 8), (2, 1, 4), (1, 4, 2), (2, 2, 2), (4, 2, 1)])
