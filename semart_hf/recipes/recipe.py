@@ -120,6 +120,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> tuple[Any, ...]:
     """One instance of each dataclass, from the fields of a recipe by name, where `None` stands for null."""
+    return _built(dataclass_types, _typed(dataclass_types, recipe))
+
+
+def _built(dataclass_types: Sequence[Any], values: Mapping[str, Any]) -> tuple[Any, ...]:
+    named = [(kind, [one.name for one in fields(kind) if one.init and one.name in values]) for kind in dataclass_types]
+    return tuple(kind(**{name: values[name] for name in names}) for kind, names in named)
+
+
+def _typed(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """All fields by name, those of a recipe in the types that the dataclasses name."""
     from transformers.hf_argparser import HfArgumentParser  # takes most of a second, which `--help` has not
 
     parser = HfArgumentParser(dataclass_types, allow_abbrev=False, add_help=False)
@@ -144,27 +154,36 @@ def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> t
         else:
             words = value if isinstance(value, list) else [value]
             command_line += [f"--{name}", *(str(w).lower() if isinstance(w, bool) else str(w) for w in words)]
-    return tuple(parser.parse_args_into_dataclasses(args=command_line, look_for_args_file=False))
+    return vars(parser.parse_args(command_line))
 
 
 def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[Any], str | None]:
     """Copies of the three kinds of arguments with the fields of `from_labels` for so many labels, and which."""
-    _, data, training = parts
-    if (table := training.from_labels) is None:
+    table = parts[-1].from_labels
+    if table is None:
         return [*parts], None
-    chosen = [copy(part) for part in parts]
+    kinds = [type(part) for part in parts]
+    values = {name: value for part in parts for name, value in getattr(part, "given", vars(part)).items()}
+    plain = chosen = _built(kinds, values)
     least = 0
     for number, own in sorted(table.items(), key=lambda entry: str(entry[0]).zfill(12)):
         if not str(number).isdigit() or not isinstance(own, dict) or _READ_BEFORE & {*own}:
             allowed = f"it maps numbers of labels to tables of fields other than {sorted(_READ_BEFORE)}"
             raise ValueError(f"from_labels has {number}: {own}, but {allowed}, as {{200: {{num_train_epochs: 8}}}}.")
-        checked = parse_recipe([type(part) for part in parts], {"data": data.data, **own})
+        typed = _typed(kinds, own)
+        values |= {name: typed[name] for name in own}
+        try:
+            built = _built(kinds, values)
+        except ValueError as error:
+            raise ValueError(f"from_labels has {number}: {own}, with which the recipe is refused: {error}") from error
         if num_labels >= int(number):
-            least = int(number)
-            for part, source in zip(chosen, checked, strict=True):
-                vars(part).update({name: value for name, value in vars(source).items() if name in own})
+            least, chosen = int(number), built
+    copies = [copy(part) for part in parts]  # with what was changed since they were made
+    for part, before, after in zip(copies, plain, chosen, strict=True):
+        names = [one.name for one in fields(part) if getattr(before, one.name) != getattr(after, one.name)]
+        vars(part).update({name: getattr(after, name) for name in names})
     share = f"those from {least} on" if least else "those for few"
-    return chosen, f"{num_labels:,d} labels a task: of the recipe's fields, {share}"
+    return copies, f"{num_labels:,d} labels a task: of the recipe's fields, {share}"
 
 
 def changed_fields(begun: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, str]:

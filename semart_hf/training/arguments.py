@@ -3,6 +3,7 @@
 
 import os
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,7 +24,7 @@ _SMALLER_IS_BETTER = ("loss", "error", "brier")
 NOTES = {
     "optim": "All optimisers but those that make their own parameter groups (GaLore, APOLLO, LOMO, AdaLOMO).",
     "label_smoothing_factor": "A part of this package's loss, so that it combines with the others.",
-    "prediction_loss_only": "Needs `load_best_model_at_end: false` or `metric_for_best_model: loss`.",
+    "prediction_loss_only": "Needs `metric_for_best_model: loss` where validation runs.",
     "use_cpu": "true where there is no accelerator: several processes would otherwise train independent models.",
     "dataloader_drop_last": "Of training alone: validation reads every row. An epoch without a step is refused.",
     "dataloader_num_workers": "At most the machine's cores, unless rows are streamed; the batches are the same.",
@@ -93,7 +94,9 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
     remove_unused_columns: bool = described(False, "Must stay false.")
 
     def __post_init__(self) -> None:
+        self.given = deepcopy(vars(self))  # before anything follows from it
         self.output_dir = self.output_dir or "outputs/model"
+        self.metric_for_best_model = self.metric_for_best_model or "loss"
         _check_fields(self)
         loss_parts(self.loss)
         if not torch.accelerator.is_available():
@@ -102,8 +105,7 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
         self.bf16 = self._chooses_bf16()
         object.__setattr__(self, "report_to", self.__dict__["report_to"] or "none")
         if self.greater_is_better is None:
-            metric = self.metric_for_best_model or "loss"
-            self.greater_is_better = not any(word in metric for word in _SMALLER_IS_BETTER)
+            self.greater_is_better = not any(word in self.metric_for_best_model for word in _SMALLER_IS_BETTER)
         self.dataloader_persistent_workers &= self.dataloader_num_workers > 0
         super().__post_init__()
 
@@ -157,13 +159,13 @@ def _check_fields(arguments: SemArtTrainingArguments) -> None:
             f"num_train_epochs is {arguments.num_train_epochs} and max_steps {arguments.max_steps}, which would have "
             "no step. Set max_steps above 0, or leave it out and set num_train_epochs above 0."
         )
-    metric, patience = arguments.metric_for_best_model or "loss", arguments.early_stopping_patience
-    is_compared = arguments.load_best_model_at_end or patience is not None
-    if arguments.prediction_loss_only and is_compared and metric.removeprefix("eval_") != "loss":
+    metric, patience = str(arguments.metric_for_best_model), arguments.early_stopping_patience
+    has_no_validation = arguments.eval_strategy == IntervalStrategy.NO
+    if arguments.prediction_loss_only and not has_no_validation and metric.removeprefix("eval_") != "loss":
         raise ValueError(
-            f"prediction_loss_only is true, but checkpoints are compared by {metric}. Set metric_for_best_model: loss."
+            f"prediction_loss_only is true, but validations are compared by {metric}. Set metric_for_best_model: loss."
         )
-    if arguments.eval_strategy == IntervalStrategy.NO and (arguments.do_eval or patience is not None):
+    if has_no_validation and (arguments.do_eval or patience is not None):
         asked = "do_eval is true" if arguments.do_eval else f"early_stopping_patience is {patience}"
         raise ValueError(f"{asked}, but eval_strategy is no. Set eval_strategy: epoch, or steps.")
 

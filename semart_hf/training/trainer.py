@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_utils import IntervalStrategy
 
 from semart_hf.data.collator import ArtCollator, PictureBatch
 from semart_hf.data.rows import label_counts, labelled_rows_for, rows_for, validation_rows_for
@@ -103,9 +104,9 @@ class SemArtTrainer(ResumableTrainer):
                 step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
                 problem = f"This run would have no step: {len(train_rows)} training rows, {step} in a whole step"
                 raise ValueError(f"{problem}. Set dataloader_drop_last: false, or a smaller batch.")
-        if args.load_best_model_at_end and compute_metrics is None:
+        if args.eval_strategy != IntervalStrategy.NO and compute_metrics is None and eval_rows is not None:
             sets = eval_rows if isinstance(eval_rows, dict) else ()
-            check_metric_name(args.metric_for_best_model or "loss", self.tasks, metrics, sets)
+            check_metric_name(str(args.metric_for_best_model), self.tasks, metrics, sets)
         if data_collator is None:
             data_collator = ArtCollator(
                 processor,

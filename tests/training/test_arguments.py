@@ -97,7 +97,7 @@ def test_a_field_without_effect_is_refused_by_name(tmp_path, name):
         ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0, but a number must be 1 or more"),
         ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0"),
         ({"num_train_epochs": 0}, "num_train_epochs is 0 and max_steps -1, which would have no step"),
-        ({"prediction_loss_only": True}, "prediction_loss_only is true, but checkpoints are compared by mean_mac"),
+        ({"prediction_loss_only": True}, "prediction_loss_only is true, but validations are compared by mean_mac"),
         ({**NO_EVALUATION, "do_eval": True}, "do_eval is true, but eval_strat"),
         ({**NO_EVALUATION, "early_stopping_patience": 2}, "early_stopping_patience is 2, but eval_strategy is no"),
         ({"precision": "fp8"}, "precision is 'fp8', but it must be one of"),

@@ -38,11 +38,22 @@ def test_the_fields_are_those_of_the_largest_number_that_is_reached(num_labels, 
         ({"10": {"text_columns": ["TITLE"]}}, "fields other than"),
         ({"10": {"fusion_dims": 3}}, "did you mean 'fusion_dim'"),
         ({"10": {"fusion_dropout": "much"}}, "cannot be read"),
+        ({"10": {"save_strategy": "no"}}, "from_labels has 10: {'save_strategy': 'no'}, with which the recipe is ref"),
     ],
 )
 def test_entries_are_checked_whether_they_are_chosen_or_not(table, message):
     with pytest.raises(ValueError, match=message):
         chosen(0, table)
+
+
+def test_what_follows_from_a_field_follows_and_the_recipe_is_checked_as_a_whole():
+    fields = {"metric_for_best_model": "loss", "eval_strategy": "steps", "dataloader_num_workers": 2}
+    begun = {"load_best_model_at_end": False, "logging_steps": 7, "from_labels": {5: fields, 9: {"save_steps": 3}}}
+    training = SemArtTrainingArguments(**begun)
+    training.output_dir = "elsewhere"
+    (_, _, found), _ = with_fields_by_labels((ModelArguments(), DataArguments(data="here"), training), 9)
+    assert (found.greater_is_better, found.eval_steps, found.save_steps) == (False, 7, 3)
+    assert (found.dataloader_persistent_workers, found.output_dir) == (True, "elsewhere")
 
 
 def test_labels_are_counted_over_tasks_and_the_command_line_wins():
