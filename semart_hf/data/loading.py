@@ -1,6 +1,7 @@
 """Paintings from wherever they lie: a prepared folder, a release, one CSV file, or a data set on the Hub."""
 
 import contextlib
+import glob
 import json
 import logging
 import math
@@ -103,11 +104,14 @@ def is_release(data: str | Path) -> bool:
 def _load_prepared(data: str | Path, cache_dir: str | Path | None, only: Sequence[str] | None) -> datasets.DatasetDict:
     cache = None if cache_dir is None else str(cache_dir)
     url = url_of(data)
-    if only is None and (url != str(data) or any(Path(data).glob("data/*.parquet"))):
+    # `datasets` takes a bracket in the name of a folder for a pattern.
+    is_plain = any(Path(data).glob("data/*.parquet")) and not glob.has_magic(str(data))
+    if only is None and (url != str(data) or is_plain):
         return datasets.load_dataset(str(data), cache_dir=cache)  # also a name on the Hub, from its cache if offline
     files = shards_at(url, SPLITS if only is None else only)
     if files:
-        return datasets.load_dataset("parquet", data_files=files, cache_dir=cache)
+        escaped = {split: [glob.escape(path) for path in paths] for split, paths in files.items()}
+        return datasets.load_dataset("parquet", data_files=escaped, cache_dir=cache)
     if only is not None:
         return datasets.DatasetDict()
     found = sorted(entry.name for entry in Path(data).iterdir())[:10] if Path(data).is_dir() else "nothing"

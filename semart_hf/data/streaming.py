@@ -3,8 +3,9 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import datasets
 import fsspec  # type: ignore[import-untyped]
@@ -24,6 +25,9 @@ from .sampling import DRAW_KEY
 
 # Footers that are asked for at a time: over a network each takes as long as the way there and back.
 _NUM_FOOTERS = 16
+
+
+Row = TypeVar("Row")
 
 
 class _Group(NamedTuple):
@@ -140,13 +144,14 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         start = self.process_index * len(self) + sum(counts[:number])
         rows = self._rows_between(epoch, start, start + counts[number])
         random = np.random.default_rng((self.seed, epoch, self.process_index, number))
-        for index, row in _mixed(rows, self.buffer_size, random):
+        most_turns = -(-self.epoch_length // self.num_rows)
+        for (turn, index), row in _mixed(rows, self.buffer_size, random):
             labels = {name: self._label_of(row, task) for name, task in self.tasks.items()}
-            draw = (self.seed, epoch, index)
+            draw = (self.seed, epoch * most_turns + turn, index)  # another each time that a row comes
             yield {"image": row.get("image"), "text": self._text_of(row), **labels, DRAW_KEY: draw}
 
-    def _rows_between(self, epoch: int, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Number and cells of the rows from `start` to `stop` in the epoch's order of groups."""
+    def _rows_between(self, epoch: int, start: int, stop: int) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+        """Turn and number, and cells, of the rows from `start` to `stop` in the epoch's order of groups."""
         sources = [task.get("column", name) for name, task in self.tasks.items()]
         names = [name for name in dict.fromkeys(("image", "text", *sources)) if name in self.features]
         position = 0
@@ -157,7 +162,8 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
                 position += group.num_rows
                 if first < last:
                     table = self._table(group.path, names if self.text_columns is None else None, group.number)
-                    yield from enumerate(table.slice(first, last - first).to_pylist(), group.first_row + first)
+                    for index, row in enumerate(table.slice(first, last - first).to_pylist(), group.first_row + first):
+                        yield (turn, index), row
 
     def _table(self, path: str, columns: list[str] | None, group: int | None = None) -> pa.Table:
         """A file's columns, or those of one of its groups; `None`: all columns."""
@@ -218,11 +224,9 @@ def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:
         return dict(zip(paths, threads.map(read_footer, paths), strict=True))
 
 
-def _mixed(
-    rows: Iterator[tuple[int, dict[str, Any]]], buffer_size: int, random: np.random.Generator
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def _mixed(rows: Iterator[Row], buffer_size: int, random: np.random.Generator) -> Iterator[Row]:
     """The rows in an order that is random within some `buffer_size` of them."""
-    buffer: list[tuple[int, dict[str, Any]]] = []
+    buffer: list[Row] = []
     for row in rows:
         if len(buffer) < buffer_size:
             buffer.append(row)
@@ -245,5 +249,7 @@ def url_of(data: str | Path) -> str:
 def shards_at(url: str, splits: Sequence[str]) -> dict[str, list[str]]:
     """URLs of the shards of each of the splits that lie there, in the order of their rows."""
     file_system, root = fsspec.core.url_to_fs(url)
-    found = {split: sorted(file_system.glob(f"{root.rstrip('/')}/data/{split}-*.parquet")) for split in splits}
+    folder = f"{root.rstrip('/')}/data"
+    files = sorted(file_system.ls(folder, detail=False)) if file_system.isdir(folder) else []
+    found = {split: [path for path in files if fnmatch(Path(path).name, f"{split}-*.parquet")] for split in splits}
     return {split: [file_system.unstrip_protocol(path) for path in paths] for split, paths in found.items() if paths}

@@ -55,7 +55,9 @@ def test_descriptions_are_not_held_twice_and_only_the_wanted_splits_are_read(pre
     again = load_paintings(prepared, cache_dir=tmp_path)["train"]
     assert again._fingerprint == split._fingerprint  # what `map` makes of the rows is found again
     assert split[3]["text"] == split[3]["description"] == "This is train-3.jpg."
-    for source in (release, prepared):
+    moved = shutil.copytree(prepared, tmp_path / "a [b] *")
+    assert load_paintings(moved, cache_dir=tmp_path)["train"].num_rows == len(split)
+    for source in (release, prepared, moved):
         splits = load_paintings(source, min_label_count=2, only=["validation", "test"], cache_dir=tmp_path)
         assert list(splits) == ["test"]
         assert splits["test"]["title"] == [f"Portrait test-{index}.jpg" for index in range(3)]

@@ -69,6 +69,8 @@ def test_an_epoch_has_the_stated_length(prepared, epoch_length):
     rows = [row for of_process in by_process for row in of_process]
     most = max(rows.count(row) for row in set(rows))
     assert most <= -(-epoch_length // NUM_ROWS)
+    draws = [row[DRAW_KEY] for epoch in (0, 1) for row in stream_of(prepared, epoch, epoch_length=epoch_length)]
+    assert len({*draws}) == 2 * epoch_length
 
 
 def test_rows_and_columns_are_what_the_collator_takes(prepared):
@@ -112,9 +114,10 @@ def test_names_on_the_hub_become_urls_and_folders_stay(tmp_path, monkeypatch):
     assert url_of("someone/paintings") == "hf://datasets/someone/paintings"
     for data in ("s3://a/b", "/nowhere/here", "./nowhere/here", "some/folder"):
         assert url_of(data) == data
-    (tmp_path / "data").mkdir()
+    folder = tmp_path / "a [b] *"
+    (folder / "data").mkdir(parents=True)
     for name in ("train-00001-of-00002", "train-00000-of-00002", "test-00000-of-00001"):
-        (tmp_path / "data" / f"{name}.parquet").touch()
-    found = shards_at(str(tmp_path), ["train", "validation", "test"])
+        (folder / "data" / f"{name}.parquet").touch()
+    found = shards_at(str(folder), ["train", "validation", "test"])
     names = {split: [url.rsplit("/", 1)[1][:11] for url in urls] for split, urls in found.items()}
     assert names == {"train": ["train-00000", "train-00001"], "test": ["test-00000-"]}
