@@ -3,6 +3,7 @@
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields
@@ -246,6 +247,12 @@ class _RecipeLoader(yaml.SafeLoader):
     """YAML's safe loader without surprises: `no`, dates and 1_000 are words, 1e-3 is a number."""
 
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = Counter(str(key.value) for key, _ in node.value)
+        if doubled := [name for name, count in names.items() if count > 1]:
+            raise yaml.YAMLError(f"it has {doubled} more than once")
+        return super().construct_mapping(node, deep)
 
 
 for _tag, _pattern in (

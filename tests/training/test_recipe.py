@@ -101,7 +101,12 @@ def test_what_cannot_be_meant_is_refused(recipe, overrides, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("data: [", "is not valid YAML"), ("- a\n- b\n", "holds list, no fields"), ("", "holds NoneType")],
+    [
+        ("data: a\ndata: b\n", r"it has \['data'\] more than once"),
+        ("data: [", "is not valid YAML"),
+        ("- a\n- b\n", "holds list, no fields"),
+        ("", "holds NoneType"),
+    ],
 )
 def test_a_malformed_recipe_is_refused(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
