@@ -211,7 +211,7 @@ def summary(trainer: Any, num_rows: int, spent: dict[str, float]) -> dict[str, A
         "processes": trainer.args.world_size,
         # Of the training alone, where the two above also count validation and checkpoints.
         "steady_paintings_per_second": round(speed, 1),
-        "seconds_per_epoch": round(num_rows / speed, 2) if speed else None,
+        "seconds_per_epoch": round(len(trainer.train_dataset) / speed, 2) if speed else None,
         "peak_memory_bytes": peak_memory(trainer.args.device),
         **({"chosen": trainer.chosen_fields} if trainer.chosen_fields else {}),
     }

@@ -262,7 +262,7 @@ def frozen_text(
     choice = f"{len(writer):,d} distinct texts through {depth} frozen layers"
     if writer.is_written():
         return FrozenText(writer.folder, depth), f"Frozen text: {choice} read from {writer.folder}"
-    reads = expected_reads(len(splits["train"]), data, training)
+    reads = expected_reads(splits["train"].num_rows, data, training)  # of a stream, not those of an epoch
     if data.cache_frozen_text == "auto" and reads < LEAST_READS:
         return None, f"Frozen text: {choice} in every batch; each is read {reads:.1f} times, too few for a cache"
     failure = _written(writer, training) or "another process could not write it"

@@ -287,7 +287,7 @@ class TrainingProgress(ProgressCallback):
             self.training_bar.write(line)
         elif "eval_loss" in logs:
             line = f"epoch {logs['epoch']:.4g}, validation: loss {logs['eval_loss']:.3f}"
-            if "eval_mean_accuracy" in logs:  # not with prediction_loss_only
+            if {"eval_mean_accuracy", "eval_mean_macro_f1"} <= {*logs}:  # not by every compute_metrics
                 means = f"{logs['eval_mean_accuracy']:.3f}, mean macro-F1 {logs['eval_mean_macro_f1']:.3f}"
                 line += f"; accuracy {self._accuracies(logs, 'eval_')}; mean accuracy {means}"
             self.training_bar.write(line)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
+from release_builder import prepare_stream
 from rounding import rounding
 from safetensors.torch import load_file, save_file
 from small_trainer import LOSS_ROUNDING, losses_of, make_model, make_trainer, parts_of
@@ -15,6 +16,7 @@ from small_trainer import LOSS_ROUNDING, losses_of, make_model, make_trainer, pa
 from semart_hf.data import training_texts as module
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import DataArguments
+from semart_hf.data.streaming import PaintingStream
 from semart_hf.data.training_texts import FrozenText, FrozenTextWriter, digest_of, expected_reads, frozen_text
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_processor
@@ -187,12 +189,12 @@ def test_what_was_read_does_not_stay_in_memory(tmp_path, monkeypatch):
 def choose(parts, tmp_path):
     """What a run of that many epochs is to read from, and what is logged about it."""
 
-    def choose(epochs=2, model=None, **fields):
+    def choose(epochs=2, model=None, splits=parts[0], **fields):
         model = make_model(parts) if model is None else model
         folders = {"output_dir": str(tmp_path / "run"), "report_to": "none", "disable_tqdm": True}
         training = SemArtTrainingArguments(**folders, num_train_epochs=epochs, per_device_train_batch_size=16)
         data = DataArguments(data="-", text_cache_dir=str(tmp_path / "cache"), **fields)
-        return frozen_text(model, build_processor(model, parts[3]), parts[0], data, training)
+        return frozen_text(model, build_processor(model, parts[3]), splits, data, training)
 
     return choose
 
@@ -211,10 +213,12 @@ def test_the_steps_are_the_same_with_and_without_a_cache(parts, tmp_path, choose
     assert losses[1] == pytest.approx(losses[0], abs=LOSS_ROUNDING)
 
 
-def test_auto_takes_a_cache_where_texts_are_read_often_and_nothing_learns(parts, choose):
-    kept, remark = choose(1)
+def test_auto_takes_a_cache_where_texts_are_read_often_and_nothing_learns(parts, choose, tmp_path):
+    assert choose(1)[0] is None
+    stream = PaintingStream(prepare_stream(tmp_path, 40, image_size=16, rows_per_shard=20), epoch_length=10)
+    kept, remark = choose(5, splits={"train": stream}, streaming=True, epoch_length=10)
     assert kept is None
-    assert "too few for a cache" in remark
+    assert "each is read 1.2 times, too few for a cache" in remark
     kept, remark = choose(10)
     assert kept.depth == 2
     num_texts = len({text for split in ("train", "validation") for text in parts[0][split]["text"] if text})
