@@ -5,7 +5,6 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
@@ -159,14 +158,14 @@ def _typed(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> dict[st
 
 
 def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[Any], str | None]:
-    """Copies of the three kinds of arguments with the fields of `from_labels` for so many labels, and which."""
+    """The three kinds of arguments, made again with the fields of `from_labels` for so many labels, and which."""
     table = parts[-1].from_labels
     if table is None:
         return [*parts], None
-    kinds = [type(part) for part in parts]
-    values = {name: value for part in parts for name, value in getattr(part, "given", vars(part)).items()}
-    plain = chosen = _built(kinds, values)
-    least = 0
+    chosen, least, kinds = [*parts], 0, [type(part) for part in parts]
+    values: dict[str, Any] = {}
+    for part in parts:
+        values |= vars(part) | getattr(part, "left_open", {})
     for number, own in sorted(table.items(), key=lambda entry: str(entry[0]).zfill(12)):
         if not str(number).isdigit() or not isinstance(own, dict) or _READ_BEFORE & {*own}:
             allowed = f"it maps numbers of labels to tables of fields other than {sorted(_READ_BEFORE)}"
@@ -174,17 +173,13 @@ def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[A
         typed = _typed(kinds, own)
         values |= {name: typed[name] for name in own}
         try:
-            built = _built(kinds, values)
+            made = _built(kinds, values)
         except ValueError as error:
             raise ValueError(f"from_labels has {number}: {own}, with which the recipe is refused: {error}") from error
         if num_labels >= int(number):
-            least, chosen = int(number), built
-    copies = [copy(part) for part in parts]  # with what was changed since they were made
-    for part, before, after in zip(copies, plain, chosen, strict=True):
-        names = [one.name for one in fields(part) if getattr(before, one.name) != getattr(after, one.name)]
-        vars(part).update({name: getattr(after, name) for name in names})
+            least, chosen = int(number), [*made]
     share = f"those from {least} on" if least else "those for few"
-    return copies, f"{num_labels:,d} labels a task: of the recipe's fields, {share}"
+    return chosen, f"{num_labels:,d} labels a task: of the recipe's fields, {share}"
 
 
 def changed_fields(begun: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, str]:
@@ -216,13 +211,19 @@ def effective_recipe(recipe: Mapping[str, Any], overrides: Iterable[str]) -> dic
             raise ValueError(f"Unexpected {word!r} on the command line. Overrides are written --field value.")
         else:
             given[name].append(_value(name, word))
-    merged = dict(recipe)
+    changed = {}
     for name, values in given.items():
         is_list = len(values) > 1 or (name in LIST_FIELDS and values != [None])
-        merged[name] = values if is_list else (values or [True])[0]
-    if isinstance(table := merged.get("from_labels"), dict) and "from_labels" not in given:
+        changed[name] = values if is_list else (values or [True])[0]
+    return with_fields(recipe, changed)
+
+
+def with_fields(recipe: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with other values of some fields, which hold for any number of labels."""
+    merged = {**recipe, **changed}
+    if isinstance(table := merged.get("from_labels"), dict) and "from_labels" not in changed:
         merged["from_labels"] = {
-            number: {name: value for name, value in own.items() if name not in given} if isinstance(own, dict) else own
+            number: {name: own[name] for name in own if name not in changed} if isinstance(own, dict) else own
             for number, own in table.items()
         }
     return merged

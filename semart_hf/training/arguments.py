@@ -3,7 +3,6 @@
 
 import os
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -94,8 +93,8 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
     remove_unused_columns: bool = described(False, "Must stay false.")
 
     def __post_init__(self) -> None:
-        self.given = deepcopy(vars(self))  # before anything follows from it
-        self.output_dir = self.output_dir or "outputs/model"
+        self.output_dir = os.path.expanduser(self.output_dir or "outputs/model")
+        given = dict(vars(self))
         self.metric_for_best_model = self.metric_for_best_model or "loss"
         _check_fields(self)
         loss_parts(self.loss)
@@ -108,6 +107,8 @@ class SemArtTrainingArguments(LearningArguments, TrainingArguments):
             self.greater_is_better = not any(word in self.metric_for_best_model for word in _SMALLER_IS_BETTER)
         self.dataloader_persistent_workers &= self.dataloader_num_workers > 0
         super().__post_init__()
+        # Fields that follow from others, as they were given.
+        self.left_open = {name: value for name, value in given.items() if value != vars(self)[name]}
 
     def _chooses_bf16(self) -> bool:
         """Whether training computes in bfloat16, by `precision`, `bf16` and the launcher, which must agree."""

@@ -13,7 +13,7 @@ from transformers import PrinterCallback, TrainerCallback
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_splits
 from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
-from semart_hf.recipes.recipe import ModelArguments, parse_recipe, read_recipe
+from semart_hf.recipes.recipe import ModelArguments, parse_recipe, read_recipe, with_fields
 
 from .arguments import SemArtTrainingArguments
 from .building import build_trainer
@@ -41,7 +41,7 @@ def read_ranges(name_or_path: str | Path, recipe: Mapping[str, Any]) -> dict[str
                 "above 0 where log is true. Correct the line."
             )
         for value in ends:
-            _arguments({**recipe, name: value})
+            _arguments(with_fields(recipe, {name: value}))
     return ranges
 
 
@@ -68,7 +68,7 @@ def tune(
         fields = {name: _suggested(trial, name, values) for name, values in ranges.items()}
         try:
             with tempfile.TemporaryDirectory(dir=folder) as place:
-                return _best_of({**recipe, **fields, "output_dir": place}, trial)
+                return _best_of(with_fields(recipe, {**fields, "output_dir": place}), trial)
         except KeyboardInterrupt:
             study.enqueue_trial(fields)  # optuna takes it for failed
             raise
@@ -94,7 +94,7 @@ def best_recipe(study: optuna.Study, recipe: Mapping[str, Any]) -> dict[str, Any
     if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
         reasons = {trial.user_attrs.get("reason", trial.state.name) for trial in study.trials}
         raise ValueError(f"None of the trials was completed: {' '.join(sorted(reasons))} Search other ranges.")
-    return {**recipe, **study.best_params}
+    return with_fields(recipe, study.best_params)
 
 
 def in_words(fields: Mapping[str, Any]) -> str:
@@ -105,7 +105,7 @@ def in_words(fields: Mapping[str, Any]) -> str:
 
 def _arguments(recipe: Mapping[str, Any]) -> Any:
     alone = {"save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True, "push_to_hub": False}
-    return parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), {**recipe, **alone})
+    return parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), with_fields(recipe, alone))
 
 
 def _continue(study: optuna.Study, about: dict[str, Any], folder: Path, seed: int) -> None:

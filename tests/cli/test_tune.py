@@ -7,7 +7,7 @@ from warm_python import Python, run_python
 from semart_hf.cli.tune import main
 from semart_hf.recipes.recipe import read_recipe
 from semart_hf.training import tuning
-from semart_hf.training.tuning import read_ranges, tune
+from semart_hf.training.tuning import best_recipe, read_ranges, tune
 
 optuna = pytest.importorskip("optuna")
 
@@ -95,15 +95,19 @@ def test_what_an_interrupted_search_was_trying_is_tried_again(folder, tmp_path, 
 
     def interrupted(recipe, trial):
         tried.append(recipe["learning_rate"])
+        assert recipe["from_labels"] == {"1": {}}  # which would say another one
         if len(tried) == 1:
             raise KeyboardInterrupt
         return 0.5
 
     monkeypatch.setattr(tuning, "_best_of", interrupted)
-    search = yaml.safe_load((folder / "recipe.yaml").read_text()), {"learning_rate": {"low": 1e-5, "high": 1e-2}}
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text()) | {"from_labels": {"1": {"learning_rate": 9.0}}}
+    search = recipe, {"learning_rate": {"low": 1e-5, "high": 1e-2}}
     with pytest.raises(KeyboardInterrupt):
         tune(*search, tmp_path, 1, print)
-    assert tune(*search, tmp_path, 1, print).best_value == 0.5
+    study = tune(*search, tmp_path, 1, print)
+    assert study.best_value == 0.5
+    assert best_recipe(study, recipe)["from_labels"] == {"1": {}}
     assert len(tried) == 2
     assert tried[0] == tried[1]
 
