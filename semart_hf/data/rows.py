@@ -308,7 +308,7 @@ def known_numbers(cell: Any, task: Mapping[str, Any], by_label: Mapping[str, int
                 f"Label {wrong[0]} of task {task['name']!r} is not in the model's vocabulary of {len(by_label)} "
                 "labels. Give names, or numbers of this vocabulary."
             )
-        return list(cell)
+        return list(dict.fromkeys(cell))
     labels = None if is_missing(cell) else schema.labels_in(cell, task.get("separator"))
     return None if labels is None else [by_label[label] for label in labels if label in by_label]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import datasets
 import fsspec  # type: ignore[import-untyped]
@@ -25,9 +25,6 @@ from .sampling import DRAW_KEY
 
 # Footers that are asked for at a time: over a network each takes as long as the way there and back.
 _NUM_FOOTERS = 16
-
-
-Row = TypeVar("Row")
 
 
 class _Group(NamedTuple):
@@ -145,25 +142,26 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         rows = self._rows_between(epoch, start, start + counts[number])
         random = np.random.default_rng((self.seed, epoch, self.process_index, number))
         most_turns = -(-self.epoch_length // self.num_rows)
-        for (turn, index), row in _mixed(rows, self.buffer_size, random):
+        for number_in_turns, row in _mixed(rows, self.buffer_size, random):
+            turn, index = divmod(number_in_turns, self.num_rows)
             labels = {name: self._label_of(row, task) for name, task in self.tasks.items()}
             draw = (self.seed, epoch * most_turns + turn, index)  # another each time that a row comes
             yield {"image": row.get("image"), "text": self._text_of(row), **labels, DRAW_KEY: draw}
 
-    def _rows_between(self, epoch: int, start: int, stop: int) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
-        """Turn and number, and cells, of the rows from `start` to `stop` in the epoch's order of groups."""
+    def _rows_between(self, epoch: int, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Number, counted on when rows come again, and cells of those from `start` to `stop` in the epoch's order."""
         sources = [task.get("column", name) for name, task in self.tasks.items()]
         names = [name for name in dict.fromkeys(("image", "text", *sources)) if name in self.features]
         position = 0
         for turn in range(-(-stop // self.num_rows)):
             order = np.random.default_rng((self.seed, epoch, turn)).permutation(len(self._groups))
-            for group in (self._groups[number] for number in order):
+            for group in (self._groups[place] for place in order):
                 first, last = max(start - position, 0), min(stop - position, group.num_rows)
                 position += group.num_rows
                 if first < last:
                     table = self._table(group.path, names if self.text_columns is None else None, group.number)
-                    for index, row in enumerate(table.slice(first, last - first).to_pylist(), group.first_row + first):
-                        yield (turn, index), row
+                    number = turn * self.num_rows + group.first_row + first
+                    yield from enumerate(table.slice(first, last - first).to_pylist(), number)
 
     def _table(self, path: str, columns: list[str] | None, group: int | None = None) -> pa.Table:
         """A file's columns, or those of one of its groups; `None`: all columns."""
@@ -224,9 +222,11 @@ def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:
         return dict(zip(paths, threads.map(read_footer, paths), strict=True))
 
 
-def _mixed(rows: Iterator[Row], buffer_size: int, random: np.random.Generator) -> Iterator[Row]:
+def _mixed(
+    rows: Iterator[tuple[int, dict[str, Any]]], buffer_size: int, random: np.random.Generator
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows in an order that is random within some `buffer_size` of them."""
-    buffer: list[Row] = []
+    buffer: list[tuple[int, dict[str, Any]]] = []
     for row in rows:
         if len(buffer) < buffer_size:
             buffer.append(row)

@@ -131,7 +131,7 @@ class ArtClassificationPipeline(Pipeline):
         batch_size = (self._batch_size or 1) if batch_size is None else batch_size
         num_workers = self._num_workers if num_workers is None else num_workers
         for name, number, least in (("batch_size", batch_size, 1), ("num_workers", num_workers or 0, 0)):
-            if not isinstance(number, int) or number < least:
+            if not isinstance(number, Integral) or number < least:
                 raise ValueError(f"{name} is {number!r}. Allowed are whole numbers from {least}. Give one of these.")
         if is_single(inputs):
             return self._batch([(None, inputs)], respond, raises=on_error != "return")

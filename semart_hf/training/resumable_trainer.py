@@ -1,6 +1,5 @@
 """A Trainer that can be killed at any step: a checkpoint is whole or known not to be, and resuming changes nothing."""
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from transformers.trainer_utils import HubStrategy, SaveStrategy, rotate_checkpo
 from transformers.utils import PushInProgress
 
 from semart_hf.data.sampling import random_state_kept
-from semart_hf.files import full_disk_explained, locked, write_json
+from semart_hf.files import full_disk_explained, locked, read_json, write_json
 from semart_hf.model.pipeline_semart import save_repository
 from semart_hf.publishing.pushing import list_files, start_push
 
@@ -197,8 +196,7 @@ class ResumableTrainer(Trainer):
         folder = self.resumed_from / run_folder.RESUME
         if self.average.decay:
             self.average.load_learned(folder, self.model)
-        if (path := folder / f"progress-{self.args.process_index}.json").is_file():
-            progress = json.loads(path.read_text(encoding="utf-8"))
+        if progress := read_json(folder / f"progress-{self.args.process_index}.json"):
             self._tr_loss.fill_(progress["loss"])
             self._total_loss_scalar = progress["total_loss"]
             self._globalstep_last_logged = progress["last_logged"]

@@ -6,7 +6,6 @@ optimizer, the schedule, the trainer's state with those of callbacks, each proce
 epoch: the rows' order and draws, the workers' seed, what is frozen. Validation draws nothing (`random_state_kept`).
 """
 
-import json
 import logging
 import os
 import shutil
@@ -17,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from semart_hf.files import refuse_mounted, write_json, write_text
+from semart_hf.files import read_json, refuse_mounted, write_json, write_text
 from semart_hf.recipes.recipe import changed_fields
 
 from .callbacks import LEARNED_WEIGHTS
@@ -209,8 +208,7 @@ def check_continuable(checkpoint: Path, args: Any) -> None:
 
 def recorded_best_checkpoint(checkpoint: Path) -> Path | None:
     """The best checkpoint of a run as one of its checkpoints records it, where the run lies now."""
-    state = checkpoint / "trainer_state.json"
-    best = json.loads(state.read_text(encoding="utf-8"))["best_model_checkpoint"] if state.is_file() else None
+    best = (read_json(checkpoint / "trainer_state.json") or {}).get("best_model_checkpoint")
     return None if best is None else checkpoint.parent / Path(best).name
 
 
@@ -226,7 +224,7 @@ def mark_whole(checkpoint: Path) -> None:
 def is_whole(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end and still has every file in full length."""
     try:
-        sizes = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        sizes = read_json(checkpoint / MANIFEST)
         return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, AttributeError):
         return False

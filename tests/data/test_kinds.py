@@ -42,6 +42,7 @@ def test_several_labels_of_a_cell(rows, separator):
     assert labels_of([known[n] for n in range(5)], [task]).tolist() == [[1, 1], [0, 1], empty, [-100, -100], [1, 0]]
     without = [2, 2] if separator is None else [1, 1]
     assert label_counts(known, [task])["tags"].tolist() == [without, [2, 2]]
+    assert label_counts([{"tags": [1, 1]}, {"tags": ["boat"] * 2}], [task])["tags"].tolist() == [[1, 1], [1, 1]]
 
 
 @pytest.mark.parametrize("origin", [{"name": "tags"}, {"name": "subjects", "column": "tags"}])

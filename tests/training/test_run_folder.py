@@ -29,7 +29,8 @@ class Killed(BaseException):
     pass
 
 
-def kill_at(monkeypatch, step):
+def killed(monkeypatch, step, command, *words):
+    """Give a command that is killed where it would save this step."""
     real = ResumableTrainer._save_checkpoint
 
     def save(self, *args):
@@ -37,7 +38,10 @@ def kill_at(monkeypatch, step):
             raise Killed
         real(self, *args)
 
-    monkeypatch.setattr(ResumableTrainer, "_save_checkpoint", save)
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableTrainer, "_save_checkpoint", save)
+        with pytest.raises(Killed):
+            command(*words)
 
 
 def contents(folder):
@@ -85,10 +89,7 @@ def test_nothing_is_touched_before_everything_was_checked(command, finished, tmp
 def test_a_new_run_takes_the_place_of_the_old_one_when_it_is_finished(command, finished, monkeypatch, capsys):
     before = (finished / "model.safetensors").read_bytes()
     words = ["--overwrite_output_dir", "true", "--seed", "7"]
-    with monkeypatch.context() as patch:
-        kill_at(patch, 3)
-        with pytest.raises(Killed):
-            command(finished, *words)
+    killed(monkeypatch, 3, command, finished, *words)
     assert (finished / "model.safetensors").read_bytes() == before
     assert (finished / "my_notes.txt").read_text() == "mine"
     new = finished.with_name(".model.new")
@@ -108,10 +109,7 @@ def test_a_new_run_takes_the_place_of_the_old_one_when_it_is_finished(command, f
 
 def test_the_same_command_continues_a_new_run_that_may_overwrite(command, tmp_path, monkeypatch, capsys):
     folder, words = tmp_path / "model", ["--overwrite_output_dir", "true"]
-    with monkeypatch.context() as patch:
-        kill_at(patch, 3)
-        with pytest.raises(Killed):
-            command(folder, *words)
+    killed(monkeypatch, 3, command, folder, *words)
     command(folder, *words)
     assert f"Continuing from {folder / 'checkpoint-2'}" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
