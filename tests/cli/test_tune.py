@@ -95,7 +95,6 @@ def test_what_an_interrupted_search_was_trying_is_tried_again(folder, tmp_path, 
 
     def interrupted(recipe, trial):
         tried.append(recipe["learning_rate"])
-        assert recipe["from_labels"] == {"1": {}}  # which would say another one
         if len(tried) == 1:
             raise KeyboardInterrupt
         return 0.5
@@ -106,8 +105,7 @@ def test_what_an_interrupted_search_was_trying_is_tried_again(folder, tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         tune(*search, tmp_path, 1, print)
     study = tune(*search, tmp_path, 1, print)
-    assert study.best_value == 0.5
-    assert best_recipe(study, recipe)["from_labels"] == {"1": {}}
+    assert (study.best_value, best_recipe(study, recipe)["from_labels"]) == (0.5, {"1": {}})
     assert len(tried) == 2
     assert tried[0] == tried[1]
 

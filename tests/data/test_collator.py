@@ -130,8 +130,9 @@ def test_labels_are_names_or_numbers_and_impossible_settings_are_refused(process
     assert batch["labels"][:, 0].tolist() == [0, -100, -100, -100, 1, 1]
     with pytest.raises(ValueError, match="Label 7 of task 'type' is not in the model's vocabulary of 3 labels"):
         ArtCollator(processor, TASKS)([rows(1)[0] | {"type": 7}])
-    with pytest.raises(TypeError, match=r"Got the type label \['portrait'\], but a label is a name or its number"):
-        ArtCollator(processor, TASKS)([rows(1)[0] | {"type": ["portrait"]}])
+    for label in (["portrait"], float("inf")):
+        with pytest.raises(TypeError, match=r"Got the type label (\['portrait'\]|inf), but a label is a name or its"):
+            ArtCollator(processor, TASKS)([rows(1)[0] | {"type": label}])
     with pytest.raises(ValueError, match="Unknown modality 'sound'"):
         ArtCollator(processor, TASKS, modality="sound")
     with pytest.raises(ValueError, match=r"image_dropout is 0.6 and text_dropout 0.5"):

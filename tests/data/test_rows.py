@@ -1,5 +1,4 @@
 import datasets
-import numpy as np
 import pandas as pd
 import pytest
 from release_builder import encoded, painting, row, write_release
@@ -101,16 +100,12 @@ def test_prepared_data_without_pictures_is_refused(tmp_path, streaming):
     assert load(folder, streaming=streaming, modality="text")["train"].num_rows == 8
 
 
-@pytest.mark.parametrize("change", [{}, {"image": np.nan}, {"text": np.nan}, {"image": None}, {"text": pd.NA}])
+@pytest.mark.parametrize("change", [{}, {"image": float("nan")}, {"text": pd.NA}])
 def test_tables_may_name_pictures_by_their_paths_and_lack_cells(tmp_path, change):
-    path = tmp_path / "a.png"
-    path.write_bytes(encoded(painting(0)))
-    cells = {"image": [str(path), np.nan], "text": [np.nan, "A mill."], "type": ["b", pd.NA], "tags": [pd.NA, "x"]}
-    frame = pd.DataFrame(cells).assign(**change)
+    (tmp_path / "a.png").write_bytes(encoded(painting(0)))
+    cells = {"image": [str(tmp_path / "a.png"), None], "text": [None, "A mill."], "type": ["b", pd.NA]}
+    frame = pd.DataFrame({**cells, "tags": [pd.NA, "x"], **change})
     tasks = [{"name": "type", "labels": ["a", "b"]}, {"name": "tags", "labels": ["x"], "kind": "multi_label"}]
-    text = frame.astype("string")
-    for rows in (frame, frame.to_dict("records"), text.to_dict("records"), datasets.Dataset.from_pandas(text)):
+    for rows in (frame, frame.to_dict("records"), datasets.Dataset.from_pandas(frame.astype("string"))):
         checked = labelled_rows_for(rows, tasks, split="training")
         assert labels_of([*checked], tasks).tolist() == [[1, -100], [-100, 1]]
-    with pytest.raises(TypeError, match="Got the type label inf, but a label is a name or its number"):
-        labels_of([{"type": np.inf}], tasks)

@@ -46,8 +46,8 @@ def test_all_processes_have_equally_much_to_do_and_one_without_a_row_a_placehold
     batches = [list(sampler) for sampler in samplers]
     assert [len(batch) for batch in batches[0]] == [4, 1]
     assert batches[1][1] == [(0, PLACEHOLDER)] or batches[0][1] == [(0, PLACEHOLDER)]
-    row = TrainingPaintings([{"type": 1}] * 9, seed=0)[0, PLACEHOLDER]
-    assert row == {"image": None, "text": None, DRAW_KEY: (0, 0, PLACEHOLDER)}
+    nothing = {"image": None, "text": None, DRAW_KEY: (0, 0, PLACEHOLDER)}
+    assert TrainingPaintings([{"type": 1}] * 9, seed=0)[0, PLACEHOLDER] == nothing
 
 
 @pytest.mark.parametrize(("processes", "accumulated", "size"), [(1, 1, 8), (2, 1, 4), (1, 4, 2), (2, 2, 2), (4, 2, 1)])

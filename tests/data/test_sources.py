@@ -66,6 +66,8 @@ def test_large_training_pictures_are_prepared_once(release, cache, caplog):
     caplog.clear()
     assert train_rows(arguments)[1] == remark
     assert not [record for record in caplog.records if "this once" in record.getMessage()]
+    rows, _ = train_rows(arguments_of(release, prepared_size=48), processor_of(64, 64))
+    assert min(load_picture(rows[0]["image"]).size) == 48
     rows, other = train_rows(arguments_of(release, text_columns=["{TITLE} ({DATE})"]))
     assert rows["text"][3] == "Portrait train-3.jpg (1630)"
     assert other != remark
@@ -98,11 +100,6 @@ def test_what_is_not_prepared_lies_where_it_was(release, cache, fields, crop):
     assert remark is None
     assert rows["image"][0]["path"] == str(release / "Images" / "train-0.jpg")
     assert not cache.exists() or not list(cache.glob("semart_hf/prepared/*"))
-
-
-def test_the_recipe_may_give_the_size(release):
-    rows, _ = train_rows(arguments_of(release, prepared_size=48), processor_of(64, 64))
-    assert min(load_picture(rows[0]["image"]).size) == 48
 
 
 def test_prepared_data_is_streamed_for_training_alone(release, tmp_path):

@@ -4,6 +4,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from page_reader import Page
+from tiny_release import TASKS as TINY
 
 from semart_hf.documents.charts import draw_trade_off
 from semart_hf.documents.comparison_report import comparison_tables, conclude, write_comparison
@@ -23,12 +24,7 @@ from semart_hf.evaluation.comparison import (
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.results import summarize
 
-TASKS = [
-    {"name": "type", "labels": ["portrait", "landscape", "UNK"]},
-    {"name": "school", "labels": ["Italian", "Dutch", "UNK"]},
-    {"name": "timeframe", "labels": ["1501-1550", "1551-1600", "UNK"]},
-    {"name": "medium", "labels": ["canvas", "wood", "UNK"]},
-]
+TASKS = [*TINY[:2], {"name": "timeframe", "labels": ["1501-1550", "1551-1600", "UNK"]}, TINY[3]]
 SUBJECTS = {"name": "subjects", "kind": "multi_label", "labels": ["boat", "cat"]}
 NUM_ROWS = 400
 

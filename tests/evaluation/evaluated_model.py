@@ -4,14 +4,10 @@ import datasets
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_release import TASKS as TINY
 from tiny_release import tiny_parts
 
-TASKS = [
-    {"name": "type", "labels": ["portrait", "landscape", "UNK"]},
-    {"name": "school", "labels": ["Italian", "Dutch", "French", "UNK"]},
-    {"name": "timeframe", "labels": ["1501-1550", "1551-1600", "1601-1650", "UNK"]},
-    {"name": "medium", "labels": ["canvas", "wood", "UNK"]},
-]
+TASKS = [TINY[0], {"name": "school", "labels": ["Italian", "Dutch", "French", "UNK"]}, *TINY[2:]]
 WORDS = ["a", "view", "of", "delft", "the", "lady", "with", "river", "saint", "##s", "mill", "snow", "and", ".", ","]
 
 

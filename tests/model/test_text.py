@@ -15,11 +15,7 @@ ROUNDING = rounding(64, layers=2 * 3 * 8, size=36**0.5)
 
 def build(dropout=0.0, attention_dropout=0.0, **fields):
     text = small_text(n_layers=3, dropout=dropout, attention_dropout=attention_dropout)
-    model = build_model(text=text, tasks=TASKS, image_size=32, **fields)
-    with torch.no_grad():  # a new layer's biases are zero, and its norms do nothing
-        for parameter in model.text_tower.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape))
-    return model
+    return build_model(text=text, tasks=TASKS, image_size=32, stirs_text=True, **fields)
 
 
 def texts():

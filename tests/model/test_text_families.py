@@ -29,11 +29,7 @@ every_family = pytest.mark.parametrize("family", TEXT_FAMILIES)
 
 
 def build(family, **fields):
-    model = build_model(text=copy.deepcopy(CONFIGS[family]), tasks=TASKS, image_size=32, **fields)
-    with torch.no_grad():  # a new layer's biases are zero, and its norms do nothing
-        for parameter in model.text_tower.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape))
-    return model
+    return build_model(text=copy.deepcopy(CONFIGS[family]), tasks=TASKS, image_size=32, stirs_text=True, **fields)
 
 
 def texts(family):

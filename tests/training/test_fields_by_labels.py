@@ -48,8 +48,8 @@ def test_entries_are_checked_whether_they_are_chosen_or_not(table, message):
 
 def test_what_follows_from_a_field_follows_and_the_recipe_is_checked_as_a_whole():
     fields = {"metric_for_best_model": "loss", "eval_strategy": "steps", "dataloader_num_workers": 2}
-    begun = {"load_best_model_at_end": False, "logging_steps": 7, "from_labels": {5: fields, 9: {"save_steps": 3}}}
-    training = SemArtTrainingArguments(**begun)
+    table = {5: fields, 9: {"save_steps": 3}}
+    training = SemArtTrainingArguments(load_best_model_at_end=False, logging_steps=7, from_labels=table)
     training.output_dir = "elsewhere"
     (_, _, found), _ = with_fields_by_labels((ModelArguments(), DataArguments(data="here"), training), 9)
     assert (found.greater_is_better, found.eval_steps, found.save_steps) == (False, 7, 3)

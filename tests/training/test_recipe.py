@@ -101,12 +101,7 @@ def test_what_cannot_be_meant_is_refused(recipe, overrides, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [
-        ("data: a\ndata: b\n", r"it has \['data'\] more than once"),
-        ("data: [", "is not valid YAML"),
-        ("- a\n- b\n", "holds list, no fields"),
-        ("", "holds NoneType"),
-    ],
+    [("a: 1\na: 2", "more than once"), ("data: [", "valid YAML"), ("- a", "holds list"), ("", "holds NoneType")],
 )
 def test_a_malformed_recipe_is_refused(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):

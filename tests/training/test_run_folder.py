@@ -5,9 +5,12 @@ import shutil
 import pytest
 import yaml
 from small_recipe import small_recipe
+from small_trainer import make_trainer
 from warm_python import Python
 
+from semart_hf import files
 from semart_hf.cli.train import main
+from semart_hf.model import pipeline_semart
 from semart_hf.training import run_folder
 from semart_hf.training.resumable_trainer import ResumableTrainer
 from semart_hf.training.run_folder import RunPlan, checkpoints_of, mark_whole, plan_run, remove_own
@@ -117,9 +120,6 @@ def test_the_same_command_continues_a_new_run_that_may_overwrite(command, tmp_pa
 
 @pytest.mark.parametrize("point", ["recipe", "model", "results"])
 def test_a_full_disk_is_one_sentence(command, tmp_path, monkeypatch, point):
-    from semart_hf import files
-    from semart_hf.model import pipeline_semart
-
     def fail(*args, **kwargs):
         for place in args[2:]:  # the model's, where half of it is by then
             place.mkdir(exist_ok=True)
@@ -154,13 +154,9 @@ def test_two_runs_in_one_folder_are_refused(command, tmp_path, monkeypatch):
 
 
 def test_a_trainer_in_python_is_alone_in_its_folder_too(parts, tmp_path, monkeypatch):
-    from small_trainer import make_trainer
-
-    from semart_hf.files import _acquired
-
     monkeypatch.setattr("semart_hf.files.LOCK_SECONDS", 0.1)
     folder = tmp_path / "model"
-    held = _acquired(folder.parent / ".model.lock", folder, 0)
+    held = files._acquired(folder.parent / ".model.lock", folder, 0)
     with pytest.raises(ValueError, match="Another process is at work"):
         make_trainer(parts, folder, max_steps=1).train()
     held.close()
