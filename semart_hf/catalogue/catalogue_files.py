@@ -14,6 +14,7 @@ from typing import Any
 import datasets
 import pyarrow
 import pyarrow.parquet
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from semart_hf.extras import optional
 from semart_hf.files import atomic_file
@@ -45,6 +46,7 @@ class SourceTable:
     num_left_out: int = 0  # rows that a mapping leaves out, likewise
     split: str | None = None
     images_folder: Path = Path()  # where its pictures lie, or are written
+    picture_roots: tuple[Path, ...] = ()  # where pictures may lie that a data set names in place of their content
 
     def check_columns(self, named: Iterable[tuple[str, str]], further: Iterable[str] = ()) -> None:
         """Refuse keys of a mapping that name columns which are neither the table's nor `further` ones."""
@@ -88,8 +90,28 @@ class SourceTable:
                 path = self.images_folder / f"{Path(self.name).stem}-{number:08d}"
                 for name, place in zip(names, places, strict=True):
                     is_picture = name == image_column
-                    cells[name].append(_write_picture(row[place], path) if is_picture else as_text(row[place]))
+                    value = row[place]
+                    cells[name].append(self._write_picture(value, path) if is_picture else as_text(value))
             yield numbers, cells
+
+    def _write_picture(self, picture: Any, path: Path) -> str | None:
+        """Name of the file that holds an embedded picture, `path` and a digest of it; `None` where there is none."""
+        content = picture
+        if isinstance(picture, Mapping):  # as `datasets` has it, which names the files of an image folder
+            named = Path(picture.get("path") or "").resolve()
+            is_inside = any(named.is_relative_to(root.resolve()) for root in self.picture_roots)
+            content = picture.get("bytes") or (named.read_bytes() if is_inside and named.is_file() else None)
+        if not content:
+            return None
+        if not isinstance(content, bytes):
+            found = f"{content!r} where the mapping's image names a column of embedded pictures"
+            raise ValueError(f"Got {found}. Say image_file in its place, if that is the name of a file.")
+        # Else another file of the same name, or what this one held before, would give the row its picture.
+        path = path.with_name(f"{path.name}-{hashlib.blake2b(content, digest_size=8).hexdigest()}")
+        if not path.is_file():  # an interrupted reading goes on where it stopped
+            with atomic_file(path) as unfinished:
+                unfinished.write_bytes(content)
+        return path.name
 
 
 def source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[SourceTable]:
@@ -104,7 +126,13 @@ def source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[Sou
         for split, rows in datasets.load_dataset(str(source)).items():
             header, columns = rows.column_names, mapping.source_columns
             rows = with_named_labels(rows.select_columns([name for name in header if not columns or name in columns]))
-            yield SourceTable(split, header, _cells(rows, header), split=split, images_folder=folder)
+            roots = (
+                folder,
+                Path(datasets.config.HF_CACHE_HOME),
+                Path(datasets.config.HF_DATASETS_CACHE),
+                Path(HF_HUB_CACHE),
+            )
+            yield SourceTable(split, header, _cells(rows, header), split=split, picture_roots=roots)
         return
     if is_imagefolder:
         files = _imagefolder_files(folder)
@@ -228,25 +256,6 @@ def _json_records(path: Path, encoding: str, problems: list[Problem]) -> Iterato
             yield line, record
         else:
             problems.append(Problem(line, None, None, "malformed_row", f"line {line} is {fault}", "dropped"))
-
-
-def _write_picture(picture: Any, path: Path) -> str | None:
-    """Name of the file that holds an embedded picture, `path` and a digest of it; `None` where there is no picture."""
-    content = picture
-    if isinstance(picture, Mapping):  # as `datasets` has it, which names the files of an image folder
-        named = Path(picture.get("path") or "")
-        content = picture.get("bytes") or (named.read_bytes() if named.is_file() else None)
-    if not content:
-        return None
-    if not isinstance(content, bytes):
-        found = f"{content!r} where the mapping's image names a column of embedded pictures"
-        raise ValueError(f"Got {found}. Say image_file in its place, if that is the name of a file.")
-    # Else another file of the same name, or what this one held before, would give the row its picture.
-    path = path.with_name(f"{path.name}-{hashlib.blake2b(content, digest_size=8).hexdigest()}")
-    if not path.is_file():  # an interrupted reading goes on where it stopped
-        with atomic_file(path) as unfinished:
-            unfinished.write_bytes(content)
-    return path.name
 
 
 def as_text(value: Any) -> str | None:

@@ -224,6 +224,11 @@ def test_pictures_that_a_data_set_names_are_read_and_names_are_no_pictures(tmp_p
         read_catalogue(tmp_path / "hub", parse_mapping({"format": "hub", "columns": columns})), min_label_count=1
     )
     assert [row["image"].size for row in splits["train"]] == [(4, 3)] * 2
+    rows = {"image": [{"bytes": None, "path": str(tmp_path / "hub/train/genre/genre.png")}], "label": ["genre"]}
+    datasets.Dataset.from_dict(rows).to_parquet(tmp_path / "elsewhere" / "rows.parquet")
+    for place, form in (("elsewhere/rows.parquet", "parquet"), ("elsewhere", "hub")):
+        tables = read_catalogue(tmp_path / place, parse_mapping({"format": form, "columns": columns}))
+        assert values(tables, "image_file") == [None]  # another folder's picture is none of its own
     (tmp_path / "rows.csv").write_text("image,label\na.jpg,genre\n")
     with pytest.raises(ValueError, match=r"Got 'a\.jpg' where the mapping's image names .* Say image_file"):
         read_catalogue(tmp_path / "rows.csv", parse_mapping({"columns": columns}))
@@ -353,14 +358,16 @@ def test_mappings_that_do_not_fit_their_catalogue(tmp_path, change, message):
         read_catalogue(tmp_path / "p.csv", parse_mapping(SMALL | change))
 
 
-def test_catalogues_that_are_not_there(tmp_path):
+def test_catalogues_that_are_not_there_and_an_ending_that_says_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"where nothing is.*Correct the path"):
         read_catalogue(tmp_path / "nowhere", parse_mapping(SMALL))
     with pytest.raises(ValueError, match=r"but the mapping names no files"):
         read_catalogue(tmp_path, parse_mapping(SMALL))
-    (tmp_path / "p.docx").touch()
+    (tmp_path / "p.docx").write_text("file\tkind\na.jpg\tportrait\n")
     with pytest.raises(ValueError, match=r"ending is none of .*Save it as one of these, or set format"):
         read_catalogue(tmp_path / "p.docx", parse_mapping(SMALL))
+    tables = read_catalogue(tmp_path, parse_mapping(SMALL | {"files": "p.docx", "format": "tsv"}))
+    assert values(tables, "type") == ["portrait"]
     (tmp_path / "p.parquet").write_text("no")
     with pytest.raises(ValueError, match=r"which is no Parquet file"):
         read_catalogue(tmp_path / "p.parquet", parse_mapping(SMALL))
@@ -390,9 +397,3 @@ def test_splits_by_author_never_divide_an_author(tmp_path, caplog, recwarn):
     del content["columns"]["author"]
     with pytest.raises(ValueError, match=r"splits by author .* no row has one\. Map it"):
         read_catalogue(tmp_path / "p.csv", parse_mapping(content))
-
-
-def test_a_file_whose_ending_says_nothing_is_read_by_the_format(tmp_path):
-    (tmp_path / "all.dat").write_text("file_name\tkind\na.jpg\tportrait\n", encoding="utf-8")
-    mapping = {"files": "all.dat", "columns": {"image_file": "file_name", "type": "kind"}}
-    assert sum(map(len, read_catalogue(tmp_path, parse_mapping(mapping | {"format": "tsv"})).splits.values())) == 1

@@ -31,17 +31,12 @@ def test_models_of_timm_recipe_files_and_finished_runs(tmp_path):
         ("convnext_tiny.fb_in1k", {"vision": "timm/convnext_tiny.fb_in1k"}),
         ("wide", {"vision": "resnet34", "frozen_vision_stages": 1}),
     ]
-    run = tmp_path / "my-run"
-    run.mkdir()
-    (run / "config.json").write_text('{"model_type": "semart"}')
-    (run / "model.safetensors").write_bytes(b"")
-    towers = resolve_towers([str(run), "resnet10t"], PRETRAINED)
-    assert (towers[0].name, towers[0].finished) == ("my-run", run)
-    of_a_comparison = tmp_path / "towers" / "vit_tiny" / "model"
-    of_a_comparison.parent.mkdir(parents=True)
-    run.rename(of_a_comparison)
-    towers = resolve_towers([str(of_a_comparison), "resnet18"], {})
-    assert [tower.name for tower in towers] == ["vit_tiny", "resnet18"]
+    for run, name in ((tmp_path / "my-run", "my-run"), (tmp_path / "towers" / "vit_tiny" / "model", "vit_tiny")):
+        run.mkdir(parents=True)  # the second is one of a comparison
+        (run / "config.json").write_text('{"model_type": "semart"}')
+        (run / "model.safetensors").write_bytes(b"")
+        tower, other = resolve_towers([str(run), "resnet18"], PRETRAINED)
+        assert (tower.name, tower.finished, other.name) == (name, run, "resnet18")
 
 
 @pytest.mark.parametrize(

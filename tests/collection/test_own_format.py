@@ -132,10 +132,8 @@ def test_a_workbook_keeps_its_styles_sheets_and_formulas_and_is_the_same_bytes_a
     path = tmp_path / "catalogue.xlsx"
     book = openpyxl.Workbook()
     sheet = book.active
-    sheet.append(["id", "type", "year"])
-    sheet.append([1, None, 1653])
-    sheet.append([None, None, None])
-    sheet.append([2, "portrait", "=C2+1"])
+    for row in (["id", "type", "year"], [1, None, 1653], [None, None, None], [2, "portrait", "=C2+1"]):
+        sheet.append(row)
     sheet["A9"].font = openpyxl.styles.Font(bold=True)  # a formatted cell below the last row
     sheet["A1"].font = openpyxl.styles.Font(bold=True)
     book.create_sheet("other")["A1"] = "kept"

@@ -269,9 +269,7 @@ def test_many_rows_are_no_slower_at_the_end(tmp_path):
             query = f"SELECT open.row FROM {tables} WHERE open.state = 'open' AND leased_until < 9 ORDER BY {order}"
             plan = connection.execute(f"EXPLAIN QUERY PLAN {query} LIMIT 1").fetchall()
             assert not any("TEMP B-TREE" in step[-1] for step in plan), plan  # nothing is sorted for one painting
-        held = (
-            "painting CROSS JOIN suggestion AS open USING (row) WHERE +open.state = 'open' AND painting.reviewer = 'a'"
-        )
+        held = "painting CROSS JOIN suggestion AS open USING (row) WHERE +open.state = 'open' AND reviewer = 'a'"
         plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT open.row FROM {held} LIMIT 1")
         assert any("SEARCH open USING PRIMARY KEY" in step[-1] for step in plan)
     barrier = threading.Barrier(2)
