@@ -75,10 +75,6 @@ def command_and_words(line: str) -> tuple[str, list[str]]:
     return SCRIPTS[Path(words[0]).name], words[1:]
 
 
-def runs_elsewhere(line: str) -> str | None:
-    return next((test for pattern, test in RUN_ELSEWHERE.items() if re.match(pattern, line)), None)
-
-
 @pytest.fixture
 def folder(tmp_path, small_release, monkeypatch):
     shutil.copytree(small_release, tmp_path / "data" / "SemArt")
@@ -122,7 +118,7 @@ def test_every_command_of_a_page_runs(page, folder, capsys):
     for block in re.findall(r"^```yaml\n# (\w+\.yaml)\n(.*?)^```", markdown, flags=re.MULTILINE | re.DOTALL):
         (folder / block[0]).write_text(block[1], encoding="utf-8")
     for line in commands_of(markdown):
-        if test := runs_elsewhere(line):
+        if test := next((test for pattern, test in RUN_ELSEWHERE.items() if re.match(pattern, line)), None):
             assert (CHECKOUT / test).is_file(), f"{line!r} is to be run by {test}"
             continue
         if line.startswith("awk "):

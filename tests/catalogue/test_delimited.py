@@ -7,10 +7,6 @@ from semart_hf.catalogue.text_files import checked_rows, read_records
 ROWS = [["id", "image_file", "title"], ["1", "a.jpg", "A Figure"], ["2", "b.jpg", "Storm, at sea; evening"]]
 
 
-def lines_of(delimiter):
-    return [delimiter.join(f'"{cell}"' if delimiter in cell else cell for cell in row) for row in ROWS]
-
-
 def read(path, content, **options):
     path.write_bytes(content.encode())
     file = read_records(path, **options)
@@ -21,7 +17,8 @@ def read(path, content, **options):
 @pytest.mark.parametrize("default", ["\t", ","])
 def test_delimiters_are_found(tmp_path, delimiter, default):
     expected = (ROWS[0], [(1, ROWS[1]), (2, ROWS[2])], [])
-    content = "\n".join(lines_of(delimiter)) + "\n"
+    lines = (delimiter.join(f'"{cell}"' if delimiter in cell else cell for cell in row) for row in ROWS)
+    content = "\n".join(lines) + "\n"
     assert read(tmp_path / "p.csv", content, default=default) == expected
     assert read(tmp_path / "p.csv", f"sep={delimiter}\r\n{content}") == expected
     assert read(tmp_path / "p.csv", f"\ufeff{content}", default=default) == expected

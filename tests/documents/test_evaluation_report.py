@@ -144,15 +144,6 @@ def test_explanations_of_a_broken_picture_cost_the_others_nothing(tiny_model, ti
         assert f"{task}: {guess['label']}, {guess['score']:.0%} sure" in page.text
 
 
-@pytest.fixture
-def chosen_from():
-    """Rows 0 to 9 are portraits, taken for landscapes with growing confidence from row 4 on; row 10 is unlabelled."""
-    wrong = np.array([0.1, 0.2, 0.3, 0.4, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9])
-    collected = Outcomes([{"name": "type", "labels": ["portrait", "landscape"]}])
-    collected.add({"type": np.stack([1 - wrong, wrong], axis=1)}, [[0]] * 10 + [[-100]])
-    return collected
-
-
 @pytest.mark.parametrize(
     ("largest", "cells"),
     [
@@ -161,7 +152,11 @@ def chosen_from():
         (1, {("type", 0, 1): [9]}),  # the errors' cell first
     ],
 )
-def test_errors_and_cells_show_their_most_confident_paintings(chosen_from, monkeypatch, largest, cells):
+def test_errors_and_cells_show_their_most_confident_paintings(monkeypatch, largest, cells):
+    # Rows 0 to 9 are portraits, taken for landscapes with growing confidence from row 4 on; row 10 is unlabelled.
+    wrong = np.array([0.1, 0.2, 0.3, 0.4, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9])
+    chosen_from = Outcomes([{"name": "type", "labels": ["portrait", "landscape"]}])
+    chosen_from.add({"type": np.stack([1 - wrong, wrong], axis=1)}, [[0]] * 10 + [[-100]])
     monkeypatch.setattr(evaluation_report, "PAINTINGS_PER_CELL", 3)
     monkeypatch.setattr(evaluation_report, "MAX_PAINTINGS", largest)
     assert evaluation_report.choose_paintings(chosen_from) == ({"type": [9, 8, 7, 6, 5, 4]}, cells)

@@ -115,18 +115,12 @@ def test_thresholds_have_the_best_f1_and_a_temperature_the_least_log_loss(drawn)
     assert loss(found) < min(loss(found * 1.02), loss(found / 1.02))
 
 
-@pytest.fixture
-def together(drawn):
-    truth, logits = drawn
+def test_all_kinds_together_in_the_trainer_the_bootstrap_and_the_file(drawn, tmp_path):
+    truth, subjects = drawn
     random = np.random.default_rng(1)
     references = np.concatenate([random.integers(0, 2, (200, 1)), truth, random.integers(0, 4, (200, 1))], axis=1)
     references[::7, 1:5] = -100
-    by_task = {"type": random.normal(size=(200, 2)), "subjects": logits, "size": random.normal(size=(200, 4))}
-    return references, by_task
-
-
-def test_all_kinds_together_in_the_trainer_the_bootstrap_and_the_file(together, tmp_path):
-    references, logits = together
+    logits = {"type": random.normal(size=(200, 2)), "subjects": subjects, "size": random.normal(size=(200, 4))}
     predictions = Predictions([f"row {n}" for n in range(200)], logits, references, tasks=TASKS)
     outcomes = Outcomes(TASKS)
     outcomes.add(predictions.probabilities(), references, predictions.row_ids)

@@ -126,27 +126,22 @@ class Int8Linear(nn.Module):
         return nn.functional.linear(x, self.weight.to(x.dtype) * self.scale, self.bias)
 
 
-def quantized(model):
-    for name, module in list(model.named_modules()):
-        if type(module) is nn.Linear:
-            model.set_submodule(name, Int8Linear(module))
-    return model
-
-
 @pytest.mark.parametrize("vision", ["test_resnet", "test_vit"])
 @pytest.mark.parametrize("pooling", ["first", "mean"])
 def test_a_model_of_int8_layers_is_frozen_and_near_the_whole_one(vision, pooling):
     model = build(vision, text_lexicon=False, text_pooling=pooling)
     with torch.no_grad():
         expected = model(**INPUTS).logits
-    integers = quantized(model)
-    integers.freeze()
-    assert not any(p.requires_grad for p in integers.parameters() if not p.is_floating_point())
-    integers.is_quantized = True
-    integers.freeze()
-    assert not any(parameter.requires_grad for parameter in integers.parameters())
+    for name, module in list(model.named_modules()):
+        if type(module) is nn.Linear:
+            model.set_submodule(name, Int8Linear(module))
+    model.freeze()
+    assert not any(p.requires_grad for p in model.parameters() if not p.is_floating_point())
+    model.is_quantized = True
+    model.freeze()
+    assert not any(parameter.requires_grad for parameter in model.parameters())
     with torch.no_grad():
-        found = integers.train().eval()(**INPUTS).logits
+        found = model.train().eval()(**INPUTS).logits
     for task in expected:
         assert found[task].dtype == torch.float32
         # A weight is off by at most 1/254 of the largest, in each of less than 20 layers.

@@ -8,26 +8,18 @@ HEADS = ["head_type", "head_school", "head_timeframe", "head_medium"]
 CONFIG = {"r": 4, "lora_alpha": 8, "target_modules": ["q_lin", "v_lin"], "modules_to_save": HEADS}
 
 
-@pytest.fixture(scope="module")
-def trained(parts, tmp_path_factory):
-    """A model with adapters after four steps, its state before them, and the trainer's folder."""
-    folder = tmp_path_factory.mktemp("peft")
-    torch.manual_seed(1)
-    model = peft.get_peft_model(make_model(parts), peft.LoraConfig(**CONFIG))
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    trainer = make_trainer(parts, folder / "run", model, max_steps=4, eval_strategy="no", save_strategy="no")
-    trainer.train()
-    model.eval()
-    return model, before, trainer
-
-
 def logits_of(model, inputs):
     with torch.no_grad():
         return torch.cat(list(model(**inputs).logits.values()), dim=1)
 
 
-def test_the_trainer_moves_adapters_and_heads_alone_and_adapters_are_saved_loaded_and_merged(trained, parts, tmp_path):
-    model, before, trainer = trained
+def test_the_trainer_moves_adapters_and_heads_alone_and_adapters_are_saved_loaded_and_merged(parts, tmp_path):
+    torch.manual_seed(1)
+    model = peft.get_peft_model(make_model(parts), peft.LoraConfig(**CONFIG))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trainer = make_trainer(parts, tmp_path / "run", model, max_steps=4, eval_strategy="no", save_strategy="no")
+    trainer.train()
+    model.eval()
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     statistics = {name for name in moved if "running_" in name or "num_batches" in name}  # of BatchNorm that learns
     last = {name for name in before if "lora_B" in name and "layer.1." in name}

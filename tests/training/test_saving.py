@@ -61,16 +61,12 @@ def test_a_pipeline_leaves_its_model_as_it_was(parts, multiplies_in_bf16, vision
     assert state_of(model) == before
 
 
-def sync(model):
-    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-
-
 def freeze(model):
     timm.utils.freeze(model.vision_tower.timm_model, ["layer1", "layer2", "layer3", "layer4"])
     return model
 
 
-@pytest.mark.parametrize("change", [sync, freeze])
+@pytest.mark.parametrize("change", [nn.SyncBatchNorm.convert_sync_batchnorm, freeze])
 def test_replacing_norms_after_pipeline_and_trainer_changes_no_answer(parts, tmp_path, change):
     model = make_model(parts)
     trainer = make_trainer(parts, tmp_path, model, max_steps=1, **STEPS_ALONE)
