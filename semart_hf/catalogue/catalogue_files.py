@@ -126,12 +126,8 @@ def source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[Sou
         for split, rows in datasets.load_dataset(str(source)).items():
             header, columns = rows.column_names, mapping.source_columns
             rows = with_named_labels(rows.select_columns([name for name in header if not columns or name in columns]))
-            roots = (
-                folder,
-                Path(datasets.config.HF_CACHE_HOME),
-                Path(datasets.config.HF_DATASETS_CACHE),
-                Path(HF_HUB_CACHE),
-            )
+            caches = datasets.config.HF_CACHE_HOME, datasets.config.HF_DATASETS_CACHE, HF_HUB_CACHE
+            roots = folder, *map(Path, caches)
             yield SourceTable(split, header, _cells(rows, header), split=split, picture_roots=roots)
         return
     if is_imagefolder:
@@ -249,7 +245,8 @@ def _json_records(path: Path, encoding: str, problems: list[Problem]) -> Iterato
             continue
         try:
             record, fault = json.loads(content), "no object of names and values"
-            json.dumps(record, ensure_ascii=False).encode() if "\\ud" in content.lower() else None
+            if "\\ud" in content.lower():  # it may have half of a character
+                json.dumps(record, ensure_ascii=False).encode()
         except ValueError as error:
             record, fault = None, f"no JSON ({error})"
         if isinstance(record, dict):
