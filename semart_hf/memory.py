@@ -25,7 +25,7 @@ def freed_memory_kept(is_kept: bool = True) -> Iterator[None]:
         ...     answers = list(classify(paintings, batch_size=8))
     """
     global _num_contexts  # of the process, as the memory is: the outermost undoes it
-    if not is_kept or platform.libc_ver()[0] != "glibc":
+    if not is_kept or not _has_thresholds():
         yield
         return
     _num_contexts += 1
@@ -38,7 +38,12 @@ def freed_memory_kept(is_kept: bool = True) -> Iterator[None]:
             _set(_USUAL)
 
 
+def _has_thresholds() -> bool:
+    return platform.libc_ver()[0] == "glibc"
+
+
 def _set(thresholds: dict[int, int]) -> None:
+    """Set these, and give back what is free at the end of the memory."""
     library = ctypes.CDLL(None)
     for name, value in thresholds.items():
         library.mallopt(name, value)
@@ -50,5 +55,5 @@ def return_freed_memory() -> None:
     import pyarrow
 
     pyarrow.default_memory_pool().release_unused()
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+    if _has_thresholds():
+        _set({})

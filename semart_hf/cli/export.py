@@ -17,15 +17,15 @@ def main(arguments: list[str] | None = None) -> None:
     precision = "int8: linear layers in 8-bit integers, smaller, and faster on a CPU without bf16 (default: fp32)"
     parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help=precision)
     parser.add_argument("--data", help="paintings to compare the graphs' answers with the model's on")
-    parser.add_argument("--split", type=split_name, help="of --data (default: test)")
+    parser.add_argument("--split", type=split_name, default="test", help="of --data (default: test)")
     options = parser.parse_args(arguments)
-    if options.split and not options.data:
-        parser.error(f"got --split {options.split} without --data; give what it is a split of")
+    if not options.data:
+        parser.refuse(options, ("split",), "without --data")
     from semart_hf.evaluation.vocabularies import load_split
     from semart_hf.publishing.onnx_export import export_onnx
 
     model, processor = load_model(options.model)
-    where = options.model, options.data, options.split or "test", model.config.tasks
+    where = options.model, options.data, options.split, model.config.tasks
     paintings = load_split(*where, common_labels=True) if options.data else None
     how: dict[str, Any] = {"int8": options.precision == "int8", "paintings": paintings}
     description = export_onnx(model.float(), processor, options.output, **how)
