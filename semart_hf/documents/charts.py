@@ -99,8 +99,9 @@ def draw_reliability(stages: Mapping[str, TaskOutcomes], title: str) -> Figure:
         # The line is what the legend shows: its markers are all of one size.
         label = f"{stage}: error {calibration_error(known.confidences, known.correct):.3f}"
         axes.plot("confidence", "accuracy", linewidth=1.5, markersize=5, label=label, **points)
-        axes.scatter("confidence", "accuracy", s=12 + 160 * bins["count"] / len(known.confidences), zorder=3, **points)
-    axes.legend(loc="upper left", fontsize=9)
+        sizes = 12 + 160 * bins["count"] / len(known.confidences)
+        axes.scatter("confidence", "accuracy", s=sizes, zorder=3, label="_", **points)
+    axes.legend(loc="lower right", fontsize=9)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), title=title, ylabel="share that is right")
     axes.set_xlabel(f"confidence ({NUM_CALIBRATION_BINS} bins, area: paintings)")
     _format_shares(axes)

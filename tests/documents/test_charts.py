@@ -54,6 +54,7 @@ def test_labels_are_no_formulas_and_many_fit(monkeypatch):
 def test_reliability_risk_and_coverage(outcomes):
     figure = charts.draw_reliability(dict.fromkeys(("before", "after"), outcomes), "type")
     diagonal, before, _ = figure.axes[0].lines
+    assert figure.axes[0].get_legend_handles_labels()[1] == [f"{one}: error 0.300" for one in ("before", "after")]
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
     np.testing.assert_allclose(before.get_xydata(), [[0.6, 0], [0.7, 1], [0.8, 1], [0.9, 1]], atol=1e-6)
     wrong = Outcomes(TASKS)
