@@ -34,7 +34,7 @@ def test_ranks_the_probabilities_that_the_model_gives_divided_by_its_temperature
     assert calibrated["school"] == answer["school"]
 
 
-def test_batch_size_and_threads_change_no_result_and_order_is_kept(pipe):
+def test_batch_size_and_threads_change_no_result_and_order_is_kept(pipe, monkeypatch):
     many = [*rows()] * 3
     singly = [pipe(row) for row in rows()] * 3
     torch_threads = torch.get_num_threads()
@@ -43,6 +43,11 @@ def test_batch_size_and_threads_change_no_result_and_order_is_kept(pipe):
         assert len({json.dumps(answer) for answer in singly}) == len(rows())
         for batch_size, num_workers in ((1, None), (2, 3), (4, None), (7, 1), (50, None)):
             assert_same(pipe(many, batch_size=batch_size, num_workers=num_workers), singly)
+        sizes, make = [], pipe._inputs
+        monkeypatch.setattr(pipe, "_inputs", lambda *parts: sizes.append(len(parts)) or make(*parts))
+        for num_workers in (None, 1):  # 8 paintings a core
+            pipe([{"text": "a view"}] * 24, batch_size=32, num_workers=num_workers)
+        assert sizes == [8, 8, 8, 16, 8]
     finally:
         torch.set_num_threads(torch_threads)
 
