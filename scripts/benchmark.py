@@ -13,7 +13,7 @@ PARTS = {
     "train": ("training: rows a second, a cold run, share of the limit, peak memory", "measurements", [2_000]),
     "inference": ("paintings a second in batches, latency of one, share of the limit", "measurements", []),
     "startup": ("what importing, --help and the first prediction take", "measurements", []),
-    "memory": ("peak memory and speed of training by number of rows", "measurements", [1_000, 50_000]),
+    "memory": ("peak memory and speed of training and answering by number of rows", "measurements", [1_000, 50_000]),
     "data": ("preparing a catalogue: pictures a second, memory by number of rows", "measurements", [1_000, 50_000]),
     "search": ("an index of made vectors by number of rows", "search_scale", [100_000, 1_000_000]),
     "towers": ("memory and arithmetic of the larger towers of semart-large.yaml", "tower_costs", []),
@@ -63,7 +63,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("part", choices=PARTS, help="see below")
-    kept = "file that gets the figures, or a folder for one by the machine's name; those of other parts in it stay"
+    kept = "file that gets the figures, or a folder for one by the machine's name; others in it stay"
     add("--json", type=Path, help=kept)
     towers = ["resnet18", "efficientnet_b0", "vit_tiny"]
     add("--tower", nargs="+", default=towers, help=f"names, or paths of recipes (default: {' '.join(towers)})")
@@ -88,8 +88,24 @@ def keep(path: Path | None, part: str, figures: dict[str, Any], text_of: Callabl
     if path is not None:
         path = path / f"{machine_name()}.json" if path.is_dir() else path
         kept = read_json(path) or {}
-        write_json(path, kept | measured)
+        write_json(path, kept | {part: with_other_towers(measured[part], kept.get(part, {}))})
         print(f"Wrote the figures of {part} to {path}")
+
+
+def with_other_towers(new: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+    """Figures of a part beside those that are kept of other towers, measured alike; each tower has its commit."""
+    if "data" not in new:
+        return new
+    (alike, commit), (kept_alike, kept_commit) = map(_environment_and_commit, (new, kept))
+    others = kept["towers"] if alike == kept_alike else {}
+    towers = {name: {"commit": kept_commit, **figures} for name, figures in others.items()}
+    return {**new, "towers": towers | {name: {**figures, "commit": commit} for name, figures in new["towers"].items()}}
+
+
+def _environment_and_commit(part: dict[str, Any]) -> tuple[Any, str]:
+    environment = dict(part.get("environment", {}))
+    commit = environment.pop("commit", "")
+    return (environment, part.get("data")), commit
 
 
 def machine_name() -> str:

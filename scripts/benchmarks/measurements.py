@@ -33,6 +33,8 @@ OFFICIAL_BYTES = 250_000  # as the official scans that are large; most of SemArt
 SMALL_PICTURES: dict[str, Any] = {"picture_size": (64, 80), "picture_bytes": 2_000, "num_backgrounds": 4_000}
 SMALL_TEXT_TOWER = DistilBertConfig(dim=64, n_layers=2, n_heads=4, hidden_dim=128)
 SMALL_RECIPE = Path(__file__).with_name("small_recipe.yaml")
+# What is measured by the number of rows.
+WAYS = {"read": "training from disk", "streamed": "training streamed", "answered": "answering a catalogue"}
 FIRST_PREDICTION = (
     "import semart_hf; from transformers import pipeline; "
     "pipeline('art-classification', model={!r})({{'image': {!r}, 'text': 'A quiet view of a river.'}})"
@@ -132,17 +134,19 @@ def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
-    """Peak megabytes and speed of training small towers by the number of rows, read and streamed."""
-    found: dict[str, Any] = {way: {"peak_mb": {}, "rows_per_second": {}} for way in ("read", "streamed")}
+    """Peak megabytes and speed of each of the `WAYS` with small towers, by the number of rows."""
+    found: dict[str, Any] = {way: {"peak_mb": {}, "rows_per_second": {}} for way in WAYS}
     for rows in options.rows:
         with made_data(rows, SMALL_TEXT_TOWER, **SMALL_PICTURES) as folder:
             prepare("prepared", folder / "release", folder / "prepared")
-            for way, figures in found.items():
-                fields = {"data": folder / "prepared", "streaming": way == "streamed"}
-                with Setting(folder, SMALL_RECIPE).training_side(way, **fields) as side:
-                    side.take_turn(min(40, rows // BATCH - 1))
-                figures["peak_mb"][str(rows)] = round(side.peak_bytes / MEBIBYTE)
-                figures["rows_per_second"][str(rows)] = round(rows_per_second(side.turns[-1]), 1)
+            setting = Setting(folder, SMALL_RECIPE)
+            fields = {"data": folder / "prepared"}
+            ways = [setting.training_side(way, **fields, streaming=way == "streamed") for way in ("read", "streamed")]
+            for side in [*ways, setting.side("answered", "ours-suggest", sides.save_model(setting))]:
+                with side:  # a step of the last is the whole catalogue
+                    side.take_turn(1 if side.name == "answered" else min(40, rows // BATCH - 1))
+                found[side.name]["peak_mb"][str(rows)] = round(side.peak_bytes / MEBIBYTE)
+                found[side.name]["rows_per_second"][str(rows)] = round(rows_per_second(side.turns[-1]), 1)
     return {"ways": found}
 
 
@@ -252,7 +256,7 @@ def figures_text(measured: Figures) -> str:
         tower_table("speed left without", measured, TECHNIQUES),
     ]
     environment = next(iter(measured.values()))["environment"]
-    commits = dict.fromkeys(part["environment"]["commit"] for part in measured.values())  # parts are measured apart
+    commits = dict.fromkeys(commit for part in measured.values() for commit in commits_of(part))  # measured apart
     where = environment.get("gpu") or f"{environment['processor']}, {environment['cores']} cores"
     missing = [words for part, words in PARTS.items() if part not in measured]
     missing += [] if tables[1] else ["each technique removed"]
@@ -264,6 +268,12 @@ def figures_text(measured: Figures) -> str:
         "Written by `scripts/render_docs.py`." + (f" Not measured here: {', '.join(missing)}." if missing else "")
     )
     return "\n\n".join(filter(None, [*tables, *sentences(measured), about]))
+
+
+def commits_of(part: Figures) -> list[str]:
+    """The commits that a part's figures are of, one for each tower."""
+    of_all = part["environment"]["commit"]
+    return [figures.get("commit", of_all) for figures in part.get("towers", {}).values()] or [of_all]
 
 
 def tower_table(title: str, measured: Figures, rows: Sequence[tuple[str, str, str, str, str, str]]) -> str:
@@ -307,8 +317,8 @@ def sentences(measured: Figures) -> list[str]:
         peaks = rows_in_words(figures["peak_mb"])
         speeds = [f"{int(rows):,} rows {speed:.0f}" for rows, speed in figures.get("rows_per_second", {}).items()]
         found.append(
-            f"Peak memory of our training by the data's size, {way}, small towers: {peaks}."
-            + (f" Rows a second: {', '.join(speeds)}." if speeds else "")
+            f"By the number of rows, small towers, {WAYS[way]}: peak memory {peaks}"
+            + (f"; rows a second {', '.join(speeds)}." if speeds else ".")
         )
     if data := measured.get("data"):
         ours, naive = (data[way]["pictures_per_second"] for way in ("prepared", "naive"))

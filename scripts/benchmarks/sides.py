@@ -80,35 +80,40 @@ def answer(setting: Setting, model: str) -> Iterator[int]:
 
 
 def suggest(setting: Setting, model: str) -> Iterator[int]:
-    """Write suggestions beside the release's rows as `semart-hf predict CATALOGUE` does; a step is the whole file."""
+    """Write suggestions beside the release's rows as `semart-hf predict` does: none at first, then all in a step."""
     from accelerate import PartialState
 
     from semart_hf.collection.own_format import open_catalogue
     from semart_hf.collection.sources import find_source
     from semart_hf.collection.suggestions import NUM_ALTERNATIVES, Suggester
 
-    classify, _ = load(setting, model)
+    classify = load_pipeline(setting, model)
     answers = partial(classify, on_error="return", top_k=1 + NUM_ALTERNATIVES, batch_size=32)
     tasks = classify.model.config.task_names
     suggester = Suggester(find_source(open_catalogue(setting.release / "semart_train.csv"), tasks), tasks)
+    yield 0
     while True:
         counts = suggester.suggest(setting.folder / "suggestions.csv", answers, {}, PartialState())
         yield counts["answered"]
 
 
-def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
-    """The pipeline of a saved folder, and the release's paintings as it takes them."""
+def load_pipeline(setting: Setting, model: str) -> Any:
     from transformers import pipeline
 
     import semart_hf
 
     semart_hf.register()  # as a program of its own would have by importing it
+    return pipeline("art-classification", model=model, device=setting.device)
+
+
+def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
+    """The pipeline of a saved folder, and the release's paintings as it takes them."""
     frame = pd.read_csv(setting.release / "semart_train.csv", sep="\t", encoding="cp1252")
     paintings = [
         {"image": str(setting.release / "Images" / name), "text": text}
         for name, text in zip(frame["IMAGE_FILE"], frame["DESCRIPTION"], strict=True)
     ]
-    return pipeline("art-classification", model=model, device=setting.device), paintings
+    return load_pipeline(setting, model), paintings
 
 
 def predict_limit(setting: Setting, model: str) -> Iterator[int]:

@@ -18,6 +18,7 @@ from test_turns import measured_side
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer, DistilBertConfig
 
+from semart_hf.evaluation.results import describe_environment
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import MOST_BATCHES
 from semart_hf.recipes.recipe import RECIPES, read_recipe
@@ -75,7 +76,8 @@ def test_the_notebook_and_our_saved_model_predict_and_answer(setting):
         assert list(islice(side(setting), 3)) == [rows] * 3
     model = sides.save_model(setting)
     at_once = min(torch.get_num_threads(), MOST_BATCHES)
-    for side, most in ((sides.predict, 1), (sides.suggest, 1), (sides.predict_limit, at_once)):
+    assert list(islice(sides.suggest(setting, model), 3)) == [0, 24, 24]
+    for side, most in ((sides.predict, 1), (sides.predict_limit, at_once)):
         assert list(islice(side(setting, model), 3)) in ([24] * 3, [24 * most] * 3)
     with setting.side("ours", "ours-answer", model) as side:
         assert side.take_turn(2).rows == 2
@@ -179,6 +181,14 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(measurements, "made_data", no_data)
     words = ["--tower", "resnet18", "--repeats", "2", "--seconds", "0.1", "--json", str(tmp_path / "figures.json")]
     benchmark.main(["train", *words, "--rows", "70", "--without_each", "--beside", "1"])
+    other = {**describe_environment(), "commit": "1234"}
+    kept = json.loads((tmp_path / "figures.json").read_text())
+    kept["inference"] = {
+        "environment": other,
+        "data": {"rows": 256, "device": "cpu"},
+        "towers": {"vit_tiny": {"r": 1}},
+    }
+    (tmp_path / "figures.json").write_text(json.dumps(kept))
     benchmark.main(["inference", *words])
     kept = json.loads((tmp_path / "figures.json").read_text())
     tower = kept["train"]["towers"]["resnet18"]
@@ -196,6 +206,8 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     assert tower["beside"] == {"processes": 1, "speed": {"ours": same, "notebook": same}}
     assert kept["inference"]["towers"]["resnet18"]["share_of_limit"]["median"] == 0.8
     assert "beside" not in kept["inference"]["towers"]["resnet18"]
+    assert kept["inference"]["towers"]["vit_tiny"] == {"r": 1, "commit": "1234"}
+    assert "1234" in measurements.commits_of(kept["inference"])
     assert kept["inference"]["environment"]["torch"] == torch.__version__.split("+")[0]
     assert "| frozen text computed once | " in capsys.readouterr().out
 
@@ -209,14 +221,15 @@ def test_memory_is_measured_by_rows(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(Setting, "training_side", training_side)
     monkeypatch.setattr(measurements, "prepare", lambda way, release, output: output.mkdir())
+    monkeypatch.setattr(Setting, "side", lambda setting, name, part, model: measured_side(name, 0.01))
     benchmark.main(["memory", "--rows", "64", "96", "--json", str(tmp_path)])
     (path,) = tmp_path.glob("*.json")  # by the machine's name
     assert path.stem == benchmark.machine_name()
     ways = json.loads(path.read_text())["memory"]["ways"]
-    assert [list(figures["peak_mb"]) for figures in ways.values()] == [["64", "96"]] * 2
+    assert [list(figures["peak_mb"]) for figures in ways.values()] == [["64", "96"]] * 3
     assert all(0 < speed < 800 for figures in ways.values() for speed in figures["rows_per_second"].values())
     assert [fields["streaming"] for fields in read] == [False, True] * 2
-    assert "read, small towers: 64 rows " in capsys.readouterr().out
+    assert "small towers, answering a catalogue: peak memory 64 rows " in capsys.readouterr().out
 
 
 def test_operations_and_what_is_kept_are_counted(setting, tmp_path):
