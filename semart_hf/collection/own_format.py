@@ -171,9 +171,9 @@ class _JsonLines(Catalogue):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.columns = list(dict.fromkeys(name for row in islice(self.rows(), _PIECE_ROWS) for name in row.cells))
+        self.columns = list(dict.fromkeys(name for row in self.rows() for name in row.cells))
         if not self.columns:
-            raise ValueError(f"Got {path} without an object in its first lines. Allowed are JSON objects, one a line.")
+            raise ValueError(f"Got {path} without an object. Allowed are JSON objects, one a line.")
 
     def rows(self) -> Iterator[Row]:
         return (row for _, row in self._read() if row is not None)

@@ -13,7 +13,7 @@ from semart_hf.documents.page import notice, small_picture
 from .labelled_rows import export_decisions
 from .own_format import Row, printable
 from .review import BY_GAIN, ORDERS, Painting, Review, Suggestion
-from .sources import Source, joined, split_labels
+from .sources import Source, filled_columns, joined, split_labels
 
 NUM_CHOICES, MOST_OFFERED = 5, 1000  # labels on buttons; in the field below, where others are written
 #: Pixels of the longer side of the picture that is sent to the browser.
@@ -62,6 +62,7 @@ class ReviewPage:
 
     def __init__(self, review: Review, source: Source, labels: Mapping[str, list[str]], explain: Explain) -> None:
         self.review, self.source, self.labels, self._explain = review, source, labels, explain
+        self._exports = tempfile.TemporaryDirectory(prefix="semart_hf-")  # gone with the application
         self._progress, self._counted_again = "", 0.0
 
     def next(self, *asked: str, message: str = "") -> list[Any]:
@@ -132,7 +133,7 @@ class ReviewPage:
     def export(self) -> tuple[list[str], str]:
         """The reviewed catalogue and what was changed, as files, and a sentence."""
         path = self.source.catalogue.path
-        output = Path(tempfile.mkdtemp(prefix="semart_hf-"), f"{path.stem}.reviewed{path.suffix}")
+        output = Path(tempfile.mkdtemp(dir=self._exports.name), f"{path.stem}.reviewed{path.suffix}")
         try:
             count = export_decisions(self.review, self.source, output)
         except (ValueError, OSError) as error:
@@ -215,11 +216,11 @@ class ReviewPage:
         choices: list[Any] = [(f"{number}  {text}", label) for number, (text, label) in enumerate(offered, 1)]
         choices = [*choices, *[None] * NUM_CHOICES][:NUM_CHOICES]
         hidden = ("_suggested", "_confidence", "_alternatives", "_decision", "filled_by_suggestion")
-        filled = f" {painting.cells.get('filled_by_suggestion')} "
+        filled = filled_columns(painting.cells)
         cells = "".join(
             f"<dt>{escape(name)}<dd>{escape(unescape(value))}"
             for name, value in painting.cells.items()
-            if not name.endswith(hidden) and f" {name} " not in filled
+            if not name.endswith(hidden) and name not in filled
         )
         shown = [painting.row, task, picture, f"<dl>{cells}</dl>", question, *choices, accepted]
         return [*shown, self.labels.get(suggestion.task, []), notice(message), self.progress()]

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 # What stands beside the cells of a catalogue with suggestions: of each task, and once.
 _TASK_COLUMNS = ("suggested", "confidence", "alternatives", "decision")
 _ROW_COLUMNS = ("filled_by_suggestion", "suggestion_problem")
+#: Between the columns in a cell of `filled_by_suggestion`.
+FILLED_SEPARATOR = " | "
 _IMAGE_NAMES = (
     "image_file", "image", "picture", "photo", "filename", "file_name", "file", "img", "image_path", "path",
 )  # fmt: skip
@@ -114,7 +116,7 @@ class Source(NamedTuple):
     def label(self, row: Row, task: str) -> str | None:
         """The label in a task's column, if a person wrote it there or decided on it."""
         cell, separator = self.cell(row, task), self.separators.get(task)
-        is_filled = f" {self.label_columns.get(task)} " in f" {row.cells.get('filled_by_suggestion')} "
+        is_filled = self.label_columns.get(task) in filled_columns(row.cells)
         if is_filled and not row.cells.get(f"{task}_decided"):
             return None
         return joined(split_labels(cell, separator), separator) if cell and separator else cell
@@ -194,6 +196,11 @@ def _check_mapping(mapping: CatalogueMapping, catalogue: Catalogue) -> None:
 def added_columns(tasks: Sequence[str]) -> list[str]:
     """Names of the columns that suggestions are written to, beside a catalogue's own."""
     return [*(f"{task}_{name}" for task in tasks for name in _TASK_COLUMNS), *_ROW_COLUMNS]
+
+
+def filled_columns(cells: Mapping[str, str | None]) -> list[str]:
+    """Columns of a row with suggestions whose cells were filled with them."""
+    return (cells.get("filled_by_suggestion") or "").split(FILLED_SEPARATOR)
 
 
 def _pictures_of(source: Source) -> Path:

@@ -20,7 +20,7 @@ from semart_hf.model.loading_semart import digest_of_weights
 from semart_hf.model.pipeline_semart import answer_of, error_of
 
 from .own_format import Addition, Cell, Row, printable
-from .sources import Source, added_columns, joined, separators_of
+from .sources import FILLED_SEPARATOR, Source, added_columns, joined, separators_of
 
 #: Rows that are answered together, and that a kill costs.
 PART_ROWS = 256
@@ -94,7 +94,7 @@ class Suggester(NamedTuple):
                 filled[column] = best["label"]
             alternatives = " | ".join(f"{other['label']} {other['score']:.2f}" for other in others)
             cells += [best["label"], round(best["score"], 4), alternatives, decision]
-        return Addition([*cells, " ".join(filled), answer.problem], filled)
+        return Addition([*cells, FILLED_SEPARATOR.join(filled), answer.problem], filled)
 
     def suggest(self, output: Path, classify: Classify, identity: Mapping[str, Any], state: Any) -> Counter[str]:
         """Write a catalogue with suggestions; how many rows were `answered`, of these `without_picture`, and `failed`.

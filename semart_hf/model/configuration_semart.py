@@ -128,6 +128,11 @@ class SemArtConfig(PreTrainedConfig):
         for name in ("task_weights", "temperatures", "confidence_risks"):
             if unknown := sorted(set(getattr(self, name) or {}) - set(self.task_names)):
                 raise ValueError(f"{name} names {unknown}, but the tasks are {self.task_names}. Name these.")
+        if not all(0 < value < math.inf for value in (self.temperatures or {}).values()):
+            raise ValueError(f"temperatures are {self.temperatures}. Allowed are numbers above 0. Give these.")
+        weights = [(self.task_weights or {}).get(name, 1.0) for name in self.task_names]
+        if weights and not (min(weights) >= 0 and 0 < sum(weights) < math.inf):
+            raise ValueError(f"task_weights are {self.task_weights}. Allowed are numbers from 0, one of them above.")
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

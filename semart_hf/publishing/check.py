@@ -173,7 +173,7 @@ def find_private_content(folder: Path, source: str = "") -> list[str]:
     found = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        if path.suffix in _PICKLES:
+        if path.suffix.lower() in _PICKLES:
             found.append(f"{name} is a pickle, which runs whatever code its maker put into it")
         elif path.suffix != ".parquet":  # compressed columns: no search of their bytes finds what they hold
             found += [f"{name} holds {problem}" for problem in _problems(_searched_part(path), words)]

@@ -78,7 +78,7 @@ def test_accepted_suggestions_fill_empty_cells(calibrated, texts, tmp_path):
         assert row["school_decision"] == ("accepted" if int(row["id"]) % 2 else "known")
         assert row["school"] == (row["school_suggested"] if int(row["id"]) % 2 else "Flemish")
         filled = [name for name in ("type", "school") if row[f"{name}_decision"] == "accepted"]
-        assert row["filled_by_suggestion"] == " ".join(filled)
+        assert row["filled_by_suggestion"] == " | ".join(filled)
     by_decision = {name: [float(row["type_confidence"]) for row in found if row["type_decision"] == name]
                    for name in ("accepted", "unsure")}  # fmt: skip
     assert [len(some) for some in by_decision.values()] == [25, 25]

@@ -109,6 +109,8 @@ def test_json_lines_keep_their_text_and_get_keys(tmp_path):
     )
     output = written(path, [Addition(["x", 1.0], {"a": "filled"}), *answers(4)])
     assert json.loads(output.read_text("utf-8").splitlines()[0])["a"] == "filled"
+    path.write_text('{"a": 1}\n' * 5000 + '{"b": 2}\n')
+    assert open_catalogue(path).columns == ["a", "b"]
 
 
 def test_parquet_keeps_types_and_metadata(tmp_path):

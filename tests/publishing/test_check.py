@@ -41,11 +41,11 @@ def test_private_content_is_named(repository, monkeypatch):
     (repository / "results.json").write_text('{"data": "/home/anna/semart"}')
     (repository / "log.txt").write_text("trained on atelier-7 with hf_Canary0123456789abcdef")
     (repository / "notes.txt").write_text("secretCanary")
-    (repository / "training_args.bin").write_bytes(b"\x80\x04")
+    (repository / "training_args.BIN").write_bytes(b"\x80\x04")
     weights = load_file(repository / "model.safetensors")
     save_file(weights, repository / "model.safetensors", metadata={"format": "pt", "from": "C:\\Users\\anna\\run"})
     found = find_private_content(repository)
-    names = ["log.txt", "log.txt", "model.safetensors", "notes.txt", "results.json", "training_args.bin"]
+    names = ["log.txt", "log.txt", "model.safetensors", "notes.txt", "results.json", "training_args.BIN"]
     assert [sentence.split()[0] for sentence in found] == names
     assert "the name of this machine, 'atelier-7'" in found[0]
     assert "'/home/anna'" in found[4]
