@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -173,7 +174,7 @@ def read_table(path: Path, mapping: CatalogueMapping, columns: Set[str] | None, 
         return SourceTable(path.name, header, _cells((row for batch in batches for row in batch.to_pylist()), header))
     default = "\t" if form == "tsv" else ","
     text = read_records(path, delimiter=mapping.delimiter, encoding=mapping.encoding, default=default)
-    header = [name.strip() or f"column_{number}" for number, name in enumerate(text.header.fields, start=1)]
+    header = [as_text(name) or f"column_{number}" for number, name in enumerate(text.header.fields, start=1)]
     return SourceTable(path.name, header, checked_rows(text), text.encoding, text.problems, text.reading)
 
 
@@ -224,18 +225,30 @@ def named_label(cell: Any, feature: Any) -> Any:
 
 
 def _read_workbook(path: Path) -> SourceTable:
-    """The first sheet of an Excel or OpenDocument workbook; its first row that is not empty is the header."""
+    """The first shown sheet of an Excel or OpenDocument workbook; its first row that is not empty is the header."""
     python_calamine = optional("python_calamine", "excel")
     try:
         with path.open("rb") as file:  # whose format is seen from its content
-            rows = python_calamine.CalamineWorkbook.from_filelike(file).get_sheet_by_index(0).to_python()
+            book = python_calamine.CalamineWorkbook.from_filelike(file)
+            is_shown = [one.visible == python_calamine.SheetVisibleEnum.Visible for one in book.sheets_metadata]
+            sheet = book.get_sheet_by_index(is_shown.index(True))
+            rows, (top, left) = sheet.to_python(), sheet.start or (0, 0)
     except (python_calamine.CalamineError, OSError) as error:
         raise ValueError(f"Got {path}, which is no workbook ({error}). Save it as .xlsx or CSV.") from error
     if not rows:
-        raise ValueError(f"Got {path}, whose first sheet is empty. Move the catalogue there, or save it as CSV.")
+        raise ValueError(f"Got {path}, whose first shown sheet is empty. Move the catalogue there, or save it as CSV.")
+    areas = sheet.merged_cell_ranges or ()  # which OpenDocument's do not say
+    below_first(rows, [(first - top, last + 1 - top, column - left) for (first, column), (last, _) in areas])
     header = [as_text(name) or f"column_{number}" for number, name in enumerate(rows[0], start=1)]
     filled = ((number, row) for number, row in enumerate(rows[1:], start=1) if any(map(as_text, row)))
     return SourceTable(path.name, header, filled)
+
+
+def below_first(rows: Sequence[list[Any]], areas: Iterable[tuple[int, int, int]]) -> None:
+    """Give cells that are merged over rows the value of the first; areas are first row, end and column, from 0 on."""
+    for first, end, column in areas:
+        for row in rows[first + 1 : end]:
+            row[column] = rows[first][column]
 
 
 def _json_records(path: Path, encoding: str, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -256,9 +269,9 @@ def _json_records(path: Path, encoding: str, problems: list[Problem]) -> Iterato
 
 
 def as_text(value: Any) -> str | None:
-    """A cell as a string: lists with `|` between their parts, whole numbers without a point, no pictures."""
+    """A cell as a string in NFC: lists with `|` between their parts, whole numbers without a point, no pictures."""
     if isinstance(value, str):
-        text = value.strip()
+        text = unicodedata.normalize("NFC", value.strip())
         is_list = text.startswith("[") and _LIST.fullmatch(text)  # as pandas writes one into a CSV file
         for parse in (json.loads, ast.literal_eval) if is_list else ():
             with suppress(ValueError, SyntaxError):

@@ -1,6 +1,7 @@
 """The mapping of a catalogue: a YAML file that says which of its columns is what, and what its values become."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -214,8 +215,8 @@ def _with_column(task: Task, columns: dict[str, ColumnRule]) -> Task:
 
 
 def normal(value: str | None) -> str:
-    """A value as tables of values compare it: in one case, with spaces for underscores and hyphens."""
-    return " ".join(re.sub(r"[-_\s]+", " ", value or "").casefold().split())
+    """A value as tables of values compare it: in one case and Unicode form, with a space for `_` and `-`."""
+    return " ".join(re.sub(r"[-_\s]+", " ", unicodedata.normalize("NFC", value or "")).casefold().split())
 
 
 def _read(value: Any, form: Any, key: str, required: Sequence[str] = ()) -> Any:

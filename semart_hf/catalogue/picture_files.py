@@ -41,6 +41,9 @@ def find_picture(images_folder: str, image_file: str | None, *, follow_links: bo
         return "unsafe_name", f"Got the picture name {image_file!r}, {fault}"
     folder = _real_folder(images_folder)
     path = Path(folder, image_file)
+    if not image_file.isascii():  # a disk may have its accents in another form: macOS takes them apart
+        forms = (Path(folder, unicodedata.normalize(form, image_file)) for form in ("NFC", "NFD"))
+        path = next(filter(os.path.lexists, (path, *forms)), path)
     try:
         if not follow_links and not os.path.realpath(path).startswith(folder.rstrip(os.sep) + os.sep):
             return "linked_picture", (
@@ -85,7 +88,7 @@ def check_enough_pictures(num_named: int, num_found: int, examples: Sequence[str
 
 
 def _key(name: str) -> str:
-    """What names have in common that differ in case, Unicode form, `%20`, underscores for spaces, or ending."""
+    """What names have in common that differ in case, `%20`, underscores for spaces, or ending."""
     plain = unicodedata.normalize("NFC", unquote(name)).casefold().replace("_", " ")
     stem, ending = os.path.splitext(plain)
     return stem if ending in ENDINGS else plain

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from semart_hf.catalogue.catalogue_files import as_text
+from semart_hf.catalogue.catalogue_files import as_text, below_first
 from semart_hf.catalogue.text_files import BYTE_ORDER_MARKS, Record, read_records
 from semart_hf.extras import optional
 from semart_hf.files import atomic_file, update_digest
@@ -93,7 +93,7 @@ class _DelimitedText(Catalogue):
         self.path = path
         self._read = partial(read_records, path, encoding=encoding, delimiter=delimiter, default=",")
         header, _, self.delimiter, found, _, _ = self._read()
-        self.columns = header.fields
+        self.columns = distinct(header.fields)
         with path.open("rb") as file:
             start = file.read(4)
         self._mark = next((mark for mark in BYTE_ORDER_MARKS if start.startswith(mark)), b"")
@@ -250,35 +250,45 @@ class _ParquetFile(Catalogue):
 
 
 class _Workbook(Catalogue):
-    """One sheet of a workbook; everything else in it stays. It is held in memory."""
+    """One sheet of a workbook; everything else in it stays. Its texts are held in memory."""
 
     def __init__(self, path: Path, sheet: str | None) -> None:
         self.path, openpyxl = path, optional("openpyxl", "excel")
         try:
-            self._load = lambda: openpyxl.load_workbook(path, keep_vba=path.suffix.lower() == ".xlsm")
-            self._book = self._load()
+            self._load = partial(openpyxl.load_workbook, path, keep_vba=path.suffix.lower() == ".xlsm")
+            book, computed = self._load(), self._load(data_only=True)
         except Exception as error:  # whatever a damaged archive raises
             problem = f"which cannot be read as an Excel workbook: {error}"
             raise ValueError(f"Got {path}, {problem}. Save it again.") from error
-        if sheet is not None and sheet not in self._book.sheetnames:
-            raise ValueError(f"Got the sheet {sheet!r}. Allowed are {self._book.sheetnames}. Correct --sheet.")
-        self._sheet = self._book.active if sheet is None else self._book[sheet]
-        texts = ([as_text(cell) or "" for cell in row] for row in self._sheet.iter_rows(values_only=True))
-        self._header_row, names = next((found for found in enumerate(texts, start=1) if any(found[1])), (0, []))
-        if not names:
-            sheet = self._sheet.title
-            raise ValueError(f"Got {path}, whose sheet {sheet!r} is empty. Its first row names the columns.")
-        while not names[-1]:
-            names.pop()
-        self.columns = names
+        if sheet is not None and sheet not in book.sheetnames:
+            raise ValueError(f"Got the sheet {sheet!r}. Allowed are {book.sheetnames}. Correct --sheet.")
+        self._sheet = book.active.title if sheet is None else sheet
+        merged = book[self._sheet].merged_cells.ranges
+        self._merged = [(area.min_col, area.max_col) for area in merged]
+        # A formula is its result, or itself where no program has computed it: such a cell is not empty.
+        both = zip(*(one[self._sheet].iter_rows(values_only=True) for one in (computed, book)), strict=True)
+        self._texts = [[as_text(result) or as_text(cell) for result, cell in zip(*row, strict=True)] for row in both]
+        below_first(self._texts, [(area.min_row - 1, area.max_row, area.min_col - 1) for area in merged])
+        self._header_row, header = next((found for found in enumerate(self._texts, 1) if any(found[1])), (0, []))
+        if not header:
+            raise ValueError(f"Got {path}, whose sheet {self._sheet!r} is empty. Its first row names the columns.")
+        self.columns = distinct(header[: max(place for place, name in enumerate(header, 1) if name)])
+
+    def holds_text(self, column: str) -> bool:
+        place = self.columns.index(column) + 1 if column in self.columns else 0
+        # Of merged cells only the first can be written to.
+        return place > 0 and not any(first <= place <= last for first, last in self._merged)
 
     def rows(self) -> Iterator[Row]:
         for _, cells in self._numbered():
             yield Row(dict(zip(self.columns, cells, strict=True)))
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
-        book = self._load()  # what is read stays as it is, also for the next time
-        sheet, first = book[self._sheet.title], self._sheet.max_column + 1
+        book = self._load(rich_text=True)
+        sheet = book[self._sheet]
+        # Not beyond the empty columns that a sheet often has formatted.
+        used = (place for row in self._texts for place, text in enumerate(row, 1) if text)
+        first = 1 + max([*used, *(last for _, last in self._merged)])
         for place, name in enumerate(names):
             sheet.cell(self._header_row, first + place, name)
         for (number, _), addition in zip(list(self._numbered()), additions, strict=True):
@@ -302,12 +312,20 @@ class _Workbook(Catalogue):
 
     def _numbered(self) -> Iterator[tuple[int, list[str | None]]]:
         """Number and cells of each row that is not empty: sheets often have formatted ones below the last."""
-        start = self._header_row + 1
-        rows = self._sheet.iter_rows(min_row=start, max_col=len(self.columns), values_only=True)
-        for number, row in enumerate(rows, start=start):
-            cells = list(map(as_text, row))
-            if any(cells):
+        for number, row in enumerate(self._texts[self._header_row :], self._header_row + 1):
+            if any(cells := row[: len(self.columns)]):
                 yield number, cells
+
+
+def distinct(names: Sequence[str | None]) -> list[str]:
+    """The names of columns, each once: one without a name, and one that is there before, are told by their place."""
+    found: list[str] = []
+    for place, name in enumerate(names, start=1):
+        name = as_text(name) or f"column_{place}"
+        while name in found:
+            name += f"_{place}"
+        found.append(name)
+    return found
 
 
 def _every_byte(encoding: str = "utf-8") -> Any:

@@ -3,6 +3,7 @@ import io
 import json
 import random
 import string
+import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -78,9 +79,11 @@ def test_any_table_comes_back_with_its_cells_and_the_new_ones(tmp_path):
 
 def test_empty_cells_are_filled_and_no_other_byte_changes(tmp_path):
     path = tmp_path / "catalogue.csv"
-    path.write_bytes(b'id,"type",note\r\n1,,"a, b"\r\n2,portrait,\r\n')
-    output = written(path, [Addition(["x"], {"type": 'still, "life"'}), Addition(["y"])], ["X"])
-    assert output.read_bytes() == b'id,"type",note,X\r\n1,"still, ""life""","a, b",x\r\n2,portrait,,y\r\n'
+    path.write_bytes(b'id ,"type",type,\r\n1,,"a, b",c\r\n2,portrait,,\r\n')
+    cells = {"id": "1", "type": None, "type_3": "a, b", "column_4": "c"}  # of one name, and without: by their place
+    assert next(open_catalogue(path).rows()).cells == cells
+    output = written(path, [Addition(["x"], {"type": 'still, "life"'}), Addition(["y"], {"type_3": "z"})], ["X"])
+    assert output.read_bytes() == b'id ,"type",type,,X\r\n1,"still, ""life""","a, b",c,x\r\n2,portrait,z,,y\r\n'
 
 
 def test_a_label_that_the_encoding_lacks_is_refused_and_a_reason_is_escaped(tmp_path):
@@ -131,30 +134,45 @@ def test_parquet_keeps_types_and_metadata(tmp_path):
 
 def test_a_workbook_keeps_its_styles_sheets_and_formulas_and_is_the_same_bytes_again(tmp_path):
     openpyxl = pytest.importorskip("openpyxl")
-    path = tmp_path / "catalogue.xlsx"
-    book = openpyxl.Workbook()
-    sheet = book.active
-    for row in (["id", "type", "year"], [1, None, 1653], [None, None, None], [2, "portrait", "=C2+1"]):
+    path, made = tmp_path / "catalogue.xlsx", tmp_path / "made.xlsx"
+    book, italic = openpyxl.Workbook(), openpyxl.cell.text.InlineFont(i=True)
+    sheet, bold = book.active, openpyxl.styles.Font(bold=True)
+    words = openpyxl.cell.rich_text.CellRichText("a ", openpyxl.cell.rich_text.TextBlock(italic, "view"))
+    for row in (
+        ["id", "type", "year"],
+        [1, None, 1653],
+        [None, None, None],
+        [2, "portrait", "=C2+1"],
+        [3, words, "=1"],
+    ):
         sheet.append(row)
-    sheet["A9"].font = openpyxl.styles.Font(bold=True)  # a formatted cell below the last row
-    sheet["A1"].font = openpyxl.styles.Font(bold=True)
+    sheet["A6"] = 4
+    sheet.merge_cells("B5:B6")
+    for place in ("A1", "A9", "K1"):  # beyond the last row and the last column, too
+        sheet[place].font = bold
     book.create_sheet("other")["A1"] = "kept"
-    book.save(path)
+    book.save(made)
+    with zipfile.ZipFile(made) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():  # as a program saves it that has computed the first formula
+            new.writestr(name, old.read(name).replace(b"<f>C2+1</f><v />", b"<f>C2+1</f><v>1654</v>"))
     catalogue = open_catalogue(path)
-    assert catalogue.columns == ["id", "type", "year"]
-    assert next(catalogue.rows()).cells == {"id": "1", "type": None, "year": "1653"}
-    additions = [Addition(["=1+1", 0.5], {"type": "=HYPERLINK(1)"}), Addition(["y", 0.25])]
+    cells = [tuple(row.cells.values()) for row in catalogue.rows()]
+    assert cells == [("1", None, "1653"), ("2", "portrait", "1654"), ("3", "a view", "=1"), ("4", "a view", None)]
+    assert [name for name in catalogue.columns if catalogue.holds_text(name)] == ["id", "year"]
+    additions = [Addition(["=1+1", 0.5], {"type": "=HYPERLINK(1)"}), *(Addition([word, 0.25]) for word in "xyz")]
     first = written(path, additions).read_bytes()
     assert written(path, additions).read_bytes() == first
-    found = openpyxl.load_workbook(io.BytesIO(first))
-    assert [[cell.value for cell in row] for row in found.worksheets[0].rows] == [
+    found = openpyxl.load_workbook(io.BytesIO(first), rich_text=True)
+    assert [[cell.value for cell in row[:5]] for row in found.worksheets[0].rows] == [
         ["id", "type", "year", *NAMES],
         [1, "=HYPERLINK(1)", 1653, "=1+1", 0.5],
         [None] * 5,
-        [2, "portrait", "=C2+1", "y", 0.25],
-        *[[None] * 5] * 5,
+        [2, "portrait", "=C2+1", "x", 0.25],
+        [3, words, "=1", "y", 0.25],
+        [4, None, None, "z", 0.25],
+        *[[None] * 5] * 3,
     ]
-    assert [cell.data_type for cell in found.worksheets[0][2]] == ["n", "s", "n", "s", "n"]  # a label is no formula
+    assert [cell.data_type for cell in found.worksheets[0][2]][:5] == ["n", "s", "n", "s", "n"]  # no formula
     assert found.worksheets[0]["A1"].font.bold
     assert found["other"]["A1"].value == "kept"
     with pytest.raises(ValueError, match=r"Got the sheet 'no'. Allowed are \['Sheet', 'other'\]"):
