@@ -32,6 +32,14 @@ class Problem:
     action: str  # such as `dropped` or `kept as text`
     release: str | None = None  # where several are merged
 
+    @property
+    def sentence(self) -> str:
+        """The detail, and before it which row it is about: `train row 2 (a.jpg): there is no file a.jpg`."""
+        if self.row is None:
+            return self.detail
+        name = "" if self.image_file is None else f" ({self.image_file})"
+        return f"{'' if self.split is None else f'{self.split} '}row {self.row}{name}: {self.detail}"
+
     def as_json(self) -> str:
         """One line of JSON; `release` only where several releases are merged."""
         record = {name: value for name, value in vars(self).items() if name != "release" or value is not None}

@@ -129,8 +129,7 @@ def typed_splits(
     )
     for kind, count in Counter(problem.problem for problem in problems).most_common():
         first = next(problem for problem in problems if problem.problem == kind)
-        place = f"{first.split} row {first.row}: {first.detail} ({first.action})"
-        logger.warning("%s in %d rows, first in %s.", kind, count, place)
+        logger.warning("%s in %d rows, first: %s (%s).", kind, count, first.sentence, first.action)
     return splits
 
 

@@ -17,7 +17,7 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 
 from semart_hf.catalogue.catalogue_files import named_label
-from semart_hf.catalogue.schema import UNKNOWN
+from semart_hf.catalogue.schema import UNKNOWN, Problem
 from semart_hf.catalogue.tables import TEXT_COLUMNS
 from semart_hf.data.streaming import labelled_columns
 from semart_hf.data.training_texts import learn_tokenizer
@@ -69,6 +69,8 @@ def write_data_report(folder: str | Path) -> Path:
     with (folder / "problems.jsonl").open(encoding="utf-8") as lines:
         problems = [json.loads(line) for line in lines]
     total, counted = pd.DataFrame(summary["rows"]).sum(axis=1), summary["problems"]
+    # Rows that could not be read belong to no split where these are made of the others.
+    total["dropped"] += sum(problem["split"] is None and problem["action"] == "dropped" for problem in problems)
     copies = [copy for copy in summary.get("copies", []) if copy["kind"] in _COPIES]
     copies.sort(key=lambda copy: (_COPIES.index(copy["kind"]), copy["row"]))
     pairs = [(tuple(copy["earlier_row"]), tuple(copy["row"]), copy["kind"]) for copy in copies[:_NUM_PAIRS]]
@@ -125,9 +127,7 @@ def finding_table(summary: Mapping[str, Any], problems: Sequence[Mapping[str, An
     """Findings by kind and split, and in all; with the findings themselves also what was done, and the first."""
     first = {}
     for problem in reversed(problems):
-        named = [f"{problem['split']} row {problem['row']}", problem["image_file"]]
-        place = ", ".join(filter(None, named)) + ": " if problem["row"] is not None else ""
-        first[problem["problem"]] = [problem["action"], (place + problem["detail"])[:160]]
+        first[problem["problem"]] = [problem["action"], Problem(**problem).sentence[:160]]
     splits, rows = summary["rows"], list[list[Cell | str | int]]()
     for kind, counts in summary["problems"].items():
         words = [kind.replace("_", " "), *first[kind]] if first else [kind]

@@ -222,7 +222,7 @@ def _check(
 ) -> None:
     """Refuse rows that make no dataset; `least` is the share of the named pictures that can be read."""
     unusable = [problem for problem in problems if problem.problem != "empty_description"]
-    lost = [_line(found) for found in unusable if found.action in ("dropped", "kept as text") and found.image_file]
+    lost = [found.sentence for found in unusable if found.action in ("dropped", "kept as text") and found.image_file]
     named = sum(name is not None for rows in tables.splits.values() for name in cells_of(rows, "image_file"))
     check_enough_pictures(named, num_pictures, lost, least)
     if not num_kept:
@@ -237,12 +237,8 @@ def _check(
         raise ValueError(
             f"Got {len(dropped)} rows that would be dropped, but none may be with --strict. Correct or remove these "
             "rows and run the command again, or leave --strict out:\n  "
-            + "\n  ".join([*map(_line, dropped[:_MOST_ROWS]), *more])
+            + "\n  ".join([*(found.sentence for found in dropped[:_MOST_ROWS]), *more])
         )
-
-
-def _line(problem: Problem) -> str:
-    return f"{problem.split} row {problem.row} ({problem.image_file}): {problem.detail}"
 
 
 def _counts(

@@ -79,6 +79,8 @@ def test_malformed_rows_are_reported_with_their_line_and_the_others_read(make_re
         Problem(3, "train", "c.jpg", "malformed_row", "line 4 has 11 fields, the header has 9", "dropped"),
         Problem(4, "train", None, "empty_row", "every field is empty", "dropped"),
     ]
+    assert tables.problems[2].sentence == "train row 4: every field is empty"
+    assert Problem(2, None, "b.jpg", "malformed_row", "too few", "dropped").sentence == "row 2 (b.jpg): too few"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from PIL import Image
 from release_builder import encoded, painting, row, write_release
 
 from semart_hf.catalogue.catalogue import read_rows
+from semart_hf.catalogue.schema import Problem
 from semart_hf.documents.data_report import finding_table, write_data_report, write_dataset_card
 from semart_hf.documents.page import to_jpeg
 from semart_hf.preparation.preparation import PreparationOptions, prepare_paintings
@@ -66,8 +67,11 @@ def test_every_part_is_there_with_forty_paintings_and_what_the_catalogue_has_sta
 def test_a_dataset_of_one_kind_has_a_report_too(tmp_path, cells, words):
     release = write_release(tmp_path / "release", {"train": [row("0.jpg") | cells]}, {"0.jpg": encoded(painting(0))})
     prepare_paintings(read_rows(release), tmp_path / "out", PreparationOptions(min_label_count=1), num_proc=1)
+    with (tmp_path / "out" / "problems.jsonl").open("a") as file:  # of rows that come to splits when they are read
+        file.write(Problem(3, None, None, "malformed_row", "too few", "dropped").as_json() + "\n")
     page = Page(write_data_report(tmp_path / "out").read_text(encoding="utf-8"))
     assert words in page.text
+    assert "1rows left out" in page.text
     assert "None" not in page.text
 
 
