@@ -116,14 +116,18 @@ def suggest(options: argparse.Namespace) -> None:
         advice = f"Give a name that ends in {' or '.join(allowed)}"
         raise ValueError(f"Got {output} as --output of {read}. {rule}. {advice}.")
 
-    from semart_hf.collection import suggestions
+    from semart_hf.collection import review, suggestions
     from semart_hf.model.pipeline_semart import error_of
 
+    if (decisions := review.decisions_beside(output)).exists():
+        problem = f"but the decisions in {decisions} are about what it holds now"
+        raise ValueError(f"Got {output} as --output, {problem}. Give another name, or move both away.")
     classify, source, state = answering(options)
     catalogue, config, tasks = source.catalogue, classify.model.config, classify.model.config.task_names
     fill = [column for column in source.label_columns.values() if options.fill and column in catalogue.columns]
     if wrong := [column for column in fill if not catalogue.holds_text(column)]:
-        raise ValueError(f"Got --fill for the column {wrong[0]!r}, which holds no text. Leave --fill out.")
+        problem = "which holds no text, or has merged cells"
+        raise ValueError(f"Got --fill for the column {wrong[0]!r}, {problem}. Change that, or leave --fill out.")
     catalogue.check_labels(label for task in config.tasks for label in task["labels"])
     thresholds = suggestions.thresholds_at(options.risk, config.confidence_risks)
     identity = {}

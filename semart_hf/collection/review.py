@@ -261,10 +261,15 @@ def estimated_accuracy(confidences: Any, is_right: Any, remaining: Sequence[floa
     return {"mean": float(draws.mean()), "low": float(low), "high": float(high)}
 
 
+def decisions_beside(catalogue: Path) -> Path:
+    """Where the decisions about a catalogue with suggestions are."""
+    return catalogue.with_name(f"{catalogue.name}.decisions.sqlite3")
+
+
 def begin_review(source: Source, tasks: Sequence[str], reading: Mapping[str, Any] | None = None) -> Review:
     """The review of a catalogue with suggestions, begun or continued in `CATALOGUE.decisions.sqlite3` beside it."""
     catalogue = source.catalogue
-    path = catalogue.path.with_name(f"{catalogue.path.name}.decisions.sqlite3")
+    path = decisions_beside(catalogue.path)
     given = [task for task in tasks if f"{task}_suggested" in catalogue.columns]
     if not given:
         advice = "Give what `semart-hf predict CATALOGUE --output FILE` writes"

@@ -67,6 +67,8 @@ def test_decisions_join_the_rows_and_some_rows_are_held_out_for_good(reviewed, m
     assert {named(row) for row in splits["test"]} == {name for name, key in keys[0].items() if key < 0.2}
     with pytest.raises(ValueError, match="about another version of it"):
         splits_of(other, model)
+    with pytest.raises(SystemExit, match=r"out\.csv\.decisions\.sqlite3 are about what it holds now"):
+        run("predict", reviewed / "semart_train.csv", "--model", model, "--output", reviewed / "out.csv")
 
 
 def test_the_command_compares_with_the_start_and_promotes(reviewed, model, tmp_path, capsys, monkeypatch):
