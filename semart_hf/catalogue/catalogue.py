@@ -1,7 +1,6 @@
 """Any catalogue of paintings, read by its mapping into the form of a SemArt release, and such releases themselves."""
 
 import hashlib
-import html
 import logging
 import os
 import re
@@ -21,6 +20,7 @@ from .mapping import SEMART_NAMES, CatalogueMapping, ColumnRule, Columns, SplitR
 from .rules import label_text, medium_of
 from .schema import SEMART_TASKS, Problem, Task, separator_of
 from .tables import RESERVED_COLUMNS, SPLITS, TEXT_COLUMNS, ReleaseTables, cells_of, divided_rows, stored_rows
+from .text import unescaped
 
 logger = logging.getLogger(__name__)
 #: The official files by split.
@@ -32,8 +32,6 @@ _SPLIT_NAMES = {split: split for split in SPLITS} | dict.fromkeys(("val", "valid
 _SPLIT_NAMES |= {"training": "train", "testing": "test"}
 _NUM_REPORTED_VALUES = 20  # that a mapping does not foresee, the most frequent
 _NUM_STRATIFIED = 3  # first tasks whose labels are divided evenly
-# Entities end in a semicolon: "R&D" and "&c." stay as they are.
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 # The column that has a join's keys, and by new column the text of each key.
 _Lookup = tuple[str, dict[str, dict[str, str]]]
 
@@ -152,11 +150,6 @@ def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
     )
 
 
-def _unescaped(text: str | None) -> str | None:
-    """The text with its HTML entities as the characters that browsers show."""
-    return text and _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
-
-
 def _read_joins(mapping: CatalogueMapping, source: Path) -> tuple[list[_Lookup], list[Problem]]:
     lookups, problems = [], dict[Problem, None]()  # of a file once, however many joins read it
     for join in mapping.joins:
@@ -267,7 +260,7 @@ def _common_columns(
             values, counts = rule.apply(cells)
             unforeseen[target].update(counts)
             is_text = target in TEXT_COLUMNS and target != "image_file"
-            given[target] = [_unescaped(value) for value in values] if is_text else values
+            given[target] = [value and unescaped(value) for value in values] if is_text else values
     if mapping.image_column and mapping.image_column in cells:
         given["image_file"] = cells[mapping.image_column]
     taken = {"", *TEXT_COLUMNS, *semart, *mapping.columns, *RESERVED_COLUMNS}
@@ -278,7 +271,7 @@ def _common_columns(
             while name in taken:
                 name = f"catalogue_{name}"
             taken.add(name)
-            given[name] = [_unescaped(cell) for cell in cells[column]]
+            given[name] = [cell and unescaped(cell) for cell in cells[column]]
     if "technique" in given and "medium" in tasks:
         columns["medium"] = [medium_of(technique) for technique in given["technique"]]
     columns |= given

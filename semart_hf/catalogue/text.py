@@ -1,5 +1,6 @@
 """The model's text input, made of a row's columns, and the words in it that give the answer away."""
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,8 @@ MASK = "[MASK]"
 WAYS_OF_NAMING = ("type", "school", "medium", "year", "century", "author")
 _SOURCES = {"medium": "technique", "timeframe": "date"}  # what labels of SemArt are made of
 _Labels = str | Sequence[str] | None
+# Entities end in a semicolon: "R&D" and "&c." stay as they are.
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 # Between two columns of a template: closing brackets of the left one, the joint, and words that lead to the right one.
 _BETWEEN = re.compile(r"([)\]}\"'”’»]*)(\S*\s*)(.*)", re.DOTALL)
 
@@ -47,6 +50,11 @@ def text_of(row: Mapping[str, object], columns: Sequence[str] | str) -> str | No
             joint = part.joint.lstrip(".") if text.endswith((".", "!", "?")) else part.joint
             text += (joint if text else "") + part.before + str(values[part.column]) + part.after
     return text or None
+
+
+def unescaped(text: str) -> str:
+    """The text with its HTML entities as the characters that browsers show."""
+    return _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
 
 
 @lru_cache

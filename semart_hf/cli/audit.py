@@ -6,7 +6,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from html import unescape
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -20,8 +19,8 @@ Tasks = Sequence[Mapping[str, Any]]
 ByTask = Mapping[str, Any]
 MOST_SHOWN = 200
 EPILOG = """Under OUT lie audit.csv (all labels, most doubtful first), audit.html (the first of them with pictures),
-and the catalogue with suggestions: `semart-hf app --model DIR --catalogue OUT/CATALOGUE` reviews it, in the order
-"labels that the model doubts". Other --field value are fields of the recipe."""
+and the catalogue with suggestions: `semart-hf app --model DIR --catalogue OUT/CATALOGUE --images PICTURES` reviews
+it, in the order "labels that the model doubts". Other --field value are fields of the recipe."""
 
 
 @command("audit")
@@ -217,7 +216,7 @@ def write_page(path: Path, name: str, summary: list[str], ranked: Any, rows: Any
     entries = first.to_dict("records")
     for entry, row in zip(entries, rows.select(first.index.tolist()), strict=True):
         entry["picture"] = to_jpeg(row["image"])
-        entry["text"] = shorten(unescape(row["text"] or ""), 200)
+        entry["text"] = shorten(row["text"] or "", 200)
     write_text(path, render_page("audit.html", title=f"Doubtful labels of {name}", summary=summary, entries=entries))
 
 

@@ -4,16 +4,17 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from html import escape, unescape
+from html import escape
 from pathlib import Path
 from typing import Any
 
+from semart_hf.catalogue.text import unescaped
 from semart_hf.documents.page import notice, small_picture
 
 from .labelled_rows import export_decisions
 from .own_format import Row, printable
 from .review import BY_GAIN, ORDERS, Painting, Review, Suggestion
-from .sources import Source, filled_columns, joined, split_labels
+from .sources import Source, added_columns, filled_columns, joined, split_labels
 
 NUM_CHOICES, MOST_OFFERED = 5, 1000  # labels on buttons; in the field below, where others are written
 #: Pixels of the longer side of the picture that is sent to the browser.
@@ -92,7 +93,7 @@ class ReviewPage:
         try:
             _name(reviewer)
             painting = self.review.painting(row)
-            if any(painting.cells.get(name, value) != value for name, value in cells.items()):
+            if any(unescaped(painting.cells.get(name, value)) != value for name, value in cells.items()):
                 raise ValueError(f"Row {row} is another painting here: the index is of another catalogue.")
         except (ValueError, OSError) as error:
             return self.next(*asked, message=str(error))
@@ -126,7 +127,7 @@ class ReviewPage:
     def explain(self, row: int | None) -> str:
         """What spoke for the answers."""
         try:
-            return "" if row is None else self._explain(self._painting(self.review.painting(row)))
+            return "" if row is None else self._explain(self._painting(self.review.painting(row))[0])
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             return notice(str(error))
 
@@ -173,9 +174,9 @@ class ReviewPage:
         key = (lambda one: one.turn) if order == BY_GAIN else (lambda one: one.confidence)
         return min(found, key=key).task if found else None
 
-    def _painting(self, painting: Painting) -> dict[str, Any]:
-        """What the model was asked; without the picture where it is at a URL."""
-        return self.source.painting(Row(dict(painting.cells)))[0]
+    def _painting(self, painting: Painting) -> tuple[dict[str, Any], str | None]:
+        """What the model was asked, and why its picture is not there, as one at a URL."""
+        return self.source.painting(Row(dict(painting.cells)))
 
     def _offered(self, suggestion: Suggestion, chosen: str | None) -> tuple[str, list[tuple[str, str]]]:
         """The answer, of several labels the chosen ones, and `(text, label)` of each button."""
@@ -204,10 +205,12 @@ class ReviewPage:
             return [*[None] * 3, "", done, *[None] * NUM_CHOICES, None, [], notice(message), self.progress()]
         picture = None
         try:
-            path = self._painting(painting).get("image")
-            picture = path and small_picture(path, PREVIEW_SIZE)
+            asked, problem = self._painting(painting)
+            picture = small_picture(asked["image"], PREVIEW_SIZE) if "image" in asked else None
         except (ValueError, OSError) as error:
-            message = f"{message} The picture cannot be shown: {error}".strip()
+            problem = str(error)
+        if problem:
+            message = f"{message} The picture cannot be shown: {problem}".strip()
         accepted, offered = self._offered(suggestion, chosen)
         known = "" if suggestion.known is None else f" The catalogue says <b>{escape(suggestion.known)}</b>."
         question = f"<p>Row {painting.row + 1}: which <b>{escape(suggestion.task)}</b>?{known}</p>"
@@ -215,12 +218,11 @@ class ReviewPage:
             question += f"<p>Chosen: <b>{escape(accepted) or 'nothing'}</b></p>"
         choices: list[Any] = [(f"{number}  {text}", label) for number, (text, label) in enumerate(offered, 1)]
         choices = [*choices, *[None] * NUM_CHOICES][:NUM_CHOICES]
-        hidden = ("_suggested", "_confidence", "_alternatives", "_decision", "filled_by_suggestion")
-        filled = filled_columns(painting.cells)
+        hidden = {*added_columns(self.review.tasks), *filled_columns(painting.cells)} - {"suggestion_problem"}
         cells = "".join(
-            f"<dt>{escape(name)}<dd>{escape(unescape(value))}"
+            f"<dt>{escape(name)}<dd>{escape(unescaped(value))}"
             for name, value in painting.cells.items()
-            if not name.endswith(hidden) and name not in filled
+            if name not in hidden
         )
         shown = [painting.row, task, picture, f"<dl>{cells}</dl>", question, *choices, accepted]
         return [*shown, self.labels.get(suggestion.task, []), notice(message), self.progress()]

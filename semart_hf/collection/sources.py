@@ -22,6 +22,7 @@ from semart_hf.catalogue.mapping import CatalogueMapping, normal
 from semart_hf.catalogue.picture_files import find_picture, picture_files
 from semart_hf.catalogue.schema import labels_in
 from semart_hf.catalogue.tables import PIECE_ROWS
+from semart_hf.catalogue.text import unescaped
 from semart_hf.catalogue.text_files import text_beside
 from semart_hf.data.loading import is_release, load_paintings
 from semart_hf.data.streaming import url_of
@@ -82,16 +83,16 @@ class Source(NamedTuple):
         """What the pipeline is asked about a row, `image` of folder or URL and `text`, and why there is no picture."""
         if row.problem is not None:
             raise ValueError(row.problem)
-        text = "\n".join(value for column in self.text_columns if (value := row.cells.get(column)))
+        text = "\n".join(unescaped(value) for column in self.text_columns if (value := row.cells.get(column)))
         name = row.cells.get(self.image_column) if self.image_column else None
         painting: dict[str, Any] = {"text": text} if text else {}
         problem = None
-        if (own := row.picture and row.picture()) is not None:
+        if (own := row.picture() if row.picture and self.catalogue.has_pictures else None) is not None:
             painting["image"] = own
         elif name and name.lower().startswith(("http://", "https://")):
             try:
                 if self.fetch is None:
-                    raise OSError(f"The picture is a URL, {name}. It is fetched with --fetch_pictures.")
+                    raise OSError(f"The picture is a URL, {name}; predict and index fetch it with --fetch_pictures.")
                 content = self.fetch(name)
                 # On disk: the pictures of a part would take gigabytes of memory. The file is gone with the painting.
                 file = tempfile.TemporaryFile(prefix="semart_hf-")  # noqa: SIM115
@@ -151,12 +152,14 @@ def find_source(
     it `has_suggestions`.
     """
     names = catalogue.columns
-    named = {column.strip().casefold().replace(" ", "_").replace("-", "_"): column for column in reversed(names)}
-    labels = {task: named[task] for task in tasks if task in named}
+    named = {normal(column).replace(" ", "_"): column for column in reversed(names)}
+    labels = {task: named[key] for task in tasks if (key := normal(task).replace(" ", "_")) in named}
     known = [*names, *(() if mapping is None else mapping.columns)]
     if missing := [name for name in (image_column, *(text_columns or ())) if name and name not in known]:
         problem = f"Got the column {missing[0]!r}, which {catalogue.path} lacks"
         raise ValueError(f"{problem}. Allowed are {known}. Name one.")
+    if image_column is not None:  # in the place of the catalogue's own pictures, or none
+        catalogue.has_pictures = False
     if mapping is not None:
         _check_mapping(mapping, catalogue)
         if image_column is None and "image_file" in mapping.columns:
@@ -165,7 +168,7 @@ def find_source(
         for task in mapping.columns.keys() & {*tasks}:  # the catalogue's own column where that is the label as it is
             rule = mapping.columns[task]
             changes = rule.template or rule.pattern or rule.separator or rule.values or rule.half_century
-            labels[task] = task if changes or len(rule.columns) > 1 else rule.columns[0]
+            labels[task] = task if changes or rule.missing or len(rule.columns) > 1 else rule.columns[0]
     else:
         if image_column is None:
             obvious = (*_URL_NAMES, *_IMAGE_NAMES) if fetch_pictures else _IMAGE_NAMES

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from accelerate.utils import gather_object
 
+from semart_hf.catalogue.text import unescaped
 from semart_hf.collection.own_format import Row, readable
 from semart_hf.collection.sources import Source
 from semart_hf.collection.suggestions import PART_ROWS, Answer, Asked, answered_parts
@@ -177,7 +178,7 @@ def _stored_row(key: bytes, number: int, row: Row, answer: Answer, about: Mappin
     stored = {"key": name.decode(), "row": number, "problem": answer.problem}
     stored |= {"vector": found["vector"], "thumbnail": found["thumbnail"]}
     for place, column in enumerate(about["columns"]):
-        stored[f"cell_{place}"] = readable(row.cells.get(column) or "") or None
+        stored[f"cell_{place}"] = readable(unescaped(row.cells.get(column) or "")) or None
     for place, (task, kind) in enumerate(about["tasks"]):
         ranked = found["answer"][task]
         labels = [one["label"] for one in ranked]

@@ -58,8 +58,9 @@ def page(tmp_path):
     rows = [["first", "", "boat; river", "0.6", "tree 0.20", "unsure"]]
     rows += [["second", "['river', 'boat']", "boat; river", "0.9", "", "known"]]
     rows += [["third", "", "", "0.4", "tree 0.30 | boat 0.10", "unsure"]]
-    pd.DataFrame(rows, columns=[*names, "subjects_decision"]).to_csv(path, index=False)
-    source = SOURCE._replace(catalogue=open_catalogue(path), images=tmp_path)
+    table = pd.DataFrame(rows, columns=[*names, "subjects_decision"]).assign(own_confidence="&eacute;cole")
+    table.to_csv(path, index=False)
+    source = SOURCE._replace(catalogue=open_catalogue(path), images=tmp_path, image_column="title")
     return ReviewPage(begin_review(source, ["subjects"]), source, {"subjects": SUBJECTS["labels"]}, str)
 
 
@@ -72,6 +73,8 @@ def test_labels_are_toggled_and_accepted_together(page, tmp_path):
     shown = page.next(*READER)
     assert offered(shown) == (0, ["1  ☑ boat", "2  ☑ river", "3  ☐ tree  20%"], "boat; river")
     assert "Chosen: <b>boat; river</b>" in shown[4]
+    assert shown[3] == "<dl><dt>title<dd>first<dt>own_confidence<dd>école</dl>"  # no cell that predict wrote
+    assert "The picture cannot be shown: there is no file first" in shown[-2]
     without = page.choose(0, "subjects", "boat; river", "boat", *READER)
     assert offered(without) == (0, ["1  ☐ boat", "2  ☑ river", "3  ☐ tree  20%"], "river")
     again = page.choose(0, "subjects", "river", "boat", *READER)

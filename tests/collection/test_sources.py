@@ -43,6 +43,7 @@ def test_a_data_set_gives_its_cells_by_name_and_its_pictures(rows, tmp_path):
     assert (Image.open(painting["image"]).getpixel((0, 0)), painting["text"], problem) == ((255, 0, 0), 'a, "b"', None)
     with pytest.raises(ValueError, match="neither a picture nor a text"):
         source.painting(second)
+    assert find_source(DatasetRows(tmp_path, rows), [], image_column="").painting(first)[0] == {"text": 'a, "b"'}
     assert catalogue.digest() == DatasetRows(tmp_path, rows).digest()
     assert catalogue.digest() != DatasetRows(tmp_path, rows.select([0])).digest()
 
@@ -119,6 +120,10 @@ def test_a_mapping_says_what_a_catalogue_s_cells_mean_and_its_own_cells_stay(tmp
     catalogue.write(tmp_path / "out.csv", ["new"], [Addition(["1"], known.filled), Addition(["2"]), Addition([""])])
     found = "Scan;Title;Text;Genre;School;Kind;new\nx/a.png;T;D;Portraits;x;painting;1\n;T;D;;;Painting;2\n"
     assert (tmp_path / "out.csv").read_text("utf-8").startswith(found)
+    missing = {"columns": {"title": "Title", "type": {"from": "Genre", "missing": "Portraits"}}}
+    source = find_source(catalogue, tasks, mapping=parse_mapping(missing))
+    assert [source.cell(row, "type") for row in source.rows()] == [None] * 3  # what says nothing is no label
+    assert find_source(catalogue, ["Genre", "kind"]).label_columns == {"Genre": "Genre", "kind": "Kind"}
     path.write_text("Scan;Title;Text;Genre;School;Kind;type_suggested\na.png;T;D;;;painting;portrait\n", "utf-8")
     found = {"catalogue": open_catalogue(path), "tasks": ["type"], "mapping": parse_mapping(MAPPING)}
     with pytest.raises(ValueError, match="has the column 'type_suggested' already"):

@@ -21,8 +21,8 @@ def classify(paintings):
         ranked = [{"label": "portrait", "score": float(text)}, {"label": "still", "score": 0.125}]
         return dict.fromkeys(TASKS, ranked)
 
-    bad = {"error": "no picture"}
-    return [bad if painting["text"] == "bad" else answer(painting["text"]) for painting in paintings]
+    texts = [painting["text"] for painting in paintings]
+    return [{"error": "no picture"} if text == "bad" else answer(text) for text in texts]
 
 
 def read(path):
@@ -66,10 +66,7 @@ def test_obvious_names_are_found(columns, expected):
     [
         ({}, r"none of which is obviously a picture or a text\. Name them: --image_column"),
         ({"text_columns": ["a"]}, "has the column 'type_decision' already"),
-        (
-            {"text_columns": ["text"]},
-            r"Got the column 'text', which a\.csv lacks. Allowed are \['a', 'type_decision'\]",
-        ),
+        ({"text_columns": ["text"]}, r"the column 'text', which a\.csv lacks. Allowed are \['a', 'type_decision'\]"),
     ],
 )
 def test_a_catalogue_without_an_obvious_column_and_one_with_suggestions_are_refused(options, message):
@@ -106,8 +103,9 @@ def test_a_picture_never_lies_outside_its_folder_and_an_odd_name_costs_its_row_a
     with pytest.raises(ValueError, match="pictures lie inside their folder"):
         source.painting(Row({"image": "../a.jpg"}))
     row = Row({"image": "https://museum.example/a.jpg", "note": None})
-    with pytest.raises(ValueError, match="It is fetched with --fetch_pictures"):
+    with pytest.raises(ValueError, match="predict and index fetch it with --fetch_pictures"):
         source.painting(row)
+    assert source.painting(Row({"note": "caf&eacute; &c."}))[0] == {"text": "café &c."}
     painting, problem = source._replace(fetch=str.encode).painting(row)
     painting["image"].seek(0)
     assert (painting["image"].read(), problem) == (b"https://museum.example/a.jpg", None)

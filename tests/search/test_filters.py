@@ -73,7 +73,6 @@ def test_filters_let_through_what_they_say(table, text, rows):
         ("school = 'x' or 1=1", "Got '1' at character 17 .* a column, not or a parenthesis is allowed"),
         ("school = 'x' union select 1", "Got 'union' at character 14"),
         ("cell_0 = 'Dutch'", "Got the column 'cell_0'"),
-        ("true", "Got the column 'true'"),
         ("school = other", "Got 'other' .* a value, as 'Dutch' or 1650, is allowed"),
         ("school = 'Dutch", 'Got "\'" at character 10'),
         ("school like '%'", "Got 'like'"),

@@ -37,8 +37,8 @@ def embed(paintings):
 def made_index(folder, fetch=None, num_rows=3):
     """The index of a catalogue of some rows, and how many rows were added, removed and kept."""
     path = folder / "a.csv"
-    lines = "".join(f"{number},https://example.org/{number}.jpg\n" for number in range(num_rows))
-    path.write_text("text,url\n" + lines, encoding="utf-8")
+    lines = "".join(f"{number},https://example.org/{number}.jpg,caf&eacute;\n" for number in range(num_rows))
+    path.write_text("text,url,title\n" + lines, encoding="utf-8")
     source = find_source(open_catalogue(path), [], fetch_pictures=fetch is not None)._replace(fetch=fetch)
     config = SimpleNamespace(tasks=TASKS, fusion_dim=3)
     model = SimpleNamespace(config=config, state_dict=lambda: {"weight": torch.zeros(1)})
@@ -56,7 +56,7 @@ def test_of_several_labels_a_filter_asks_for_one(tmp_path):
 
     assert rows("subjects = 'dog'") == [0, 1]
     assert rows("subjects_suggested = 'boat'") == [0]
-    assert rows("subjects = ''") == [2]
+    assert rows("subjects = '' and title = 'café'") == [2]
     assert rows("type = 'a' and not subjects_confidence > 0.5") == [2]
     by_row = {hit.row: hit.labels for hit in index.hits([0, 1, 2])}
     assert {row: labels["subjects"][0] for row, labels in by_row.items()} == dict(enumerate(SUBJECTS))
