@@ -11,6 +11,7 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.sax.saxutils import escape
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -268,6 +269,8 @@ class _Workbook(Catalogue):
         # A formula is its result, or itself where no program has computed it: such a cell is not empty.
         both = zip(*(one[self._sheet].iter_rows(values_only=True) for one in (computed, book)), strict=True)
         self._texts = [[as_text(result) or as_text(cell) for result, cell in zip(*row, strict=True)] for row in both]
+        formulas = (cell.coordinate for row in book[self._sheet].iter_rows() for cell in row if cell.data_type == "f")
+        self._results = {place: computed[self._sheet][place].value for place in formulas}
         below_first(self._texts, [(area.min_row - 1, area.max_row, area.min_col - 1) for area in merged])
         self._header_row, header = next((found for found in enumerate(self._texts, 1) if any(found[1])), (0, []))
         if not header:
@@ -308,6 +311,8 @@ class _Workbook(Catalogue):
             for name in changed.namelist():  # the properties hold the time of writing
                 keeps = name == "docProps/core.xml" and name in old.namelist()
                 content = (old if keeps else changed).read(name)
+                if name == sheet.path[1:]:
+                    content = _with_results(content, self._results)
                 new.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, zipfile.ZIP_DEFLATED)
 
     def _numbered(self) -> Iterator[tuple[int, list[str | None]]]:
@@ -315,6 +320,19 @@ class _Workbook(Catalogue):
         for number, row in enumerate(self._texts[self._header_row :], self._header_row + 1):
             if any(cells := row[: len(self.columns)]):
                 yield number, cells
+
+
+def _with_results(content: bytes, results: Mapping[str, Any]) -> bytes:
+    """A sheet's XML with its formulas' results, which openpyxl leaves out: what reads it next may compute none."""
+
+    def with_result(cell: re.Match[bytes]) -> bytes:
+        result = results[cell[2].decode()]
+        if type(result) not in (str, int, float):  # a date, or what no program has computed
+            return cell[0]
+        kind = b' t="str"' * isinstance(result, str)
+        return b"%s%s>%s<v>%s</v>" % (cell[1], kind, cell[3], escape(str(result)).encode())
+
+    return re.sub(rb'(<c r="([A-Z]+\d+)"[^>]*)>(<f[^>]*>[^<]*</f>)<v ?/>', with_result, content)
 
 
 def distinct(names: Sequence[str | None]) -> list[str]:
