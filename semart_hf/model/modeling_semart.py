@@ -23,6 +23,7 @@ from .towers_semart import (
     fill_tower,
     frozen_modules,
     frozen_parameters,
+    keep_in_evaluation,
     pool_pictures,
     pool_tokens,
     pooled_size,
@@ -199,10 +200,9 @@ class SemArtForArtClassification(PreTrainedModel):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "SemArtForArtClassification":
-        """Set training mode, except in frozen modules: their statistics and dropout stay those of evaluation."""
+        """Set training mode, except in frozen modules, and in BatchNorm layers whose parameters do not learn."""
         super().train(mode)
-        for module in getattr(self, "_frozen_modules", ()):
-            module.eval()
+        keep_in_evaluation(self, getattr(self, "_frozen_modules", ()))
         return self
 
     def forward(

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import timm
@@ -75,6 +76,19 @@ def frozen_modules(model: nn.Module, parameters: set[int]) -> list[nn.Module]:
         if is_frozen:
             frozen.append(module)
     return frozen
+
+
+def keep_in_evaluation(model: nn.Module, frozen: Iterable[nn.Module]) -> None:
+    """Put frozen modules into evaluation mode, and layers with statistics whose own parameters do not learn.
+
+    Adapters, and whoever freezes parameters by hand, would otherwise leave weights with statistics of another model.
+    """
+    for module in frozen:
+        module.eval()
+    for module in model.modules():
+        own = list(module.parameters()) if hasattr(module, "running_mean") else []
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()
 
 
 def frozen_parameters(model: Any) -> set[int]:

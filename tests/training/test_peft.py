@@ -21,20 +21,16 @@ def test_the_trainer_moves_adapters_and_heads_alone_and_adapters_are_saved_loade
     trainer.train()
     model.eval()
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    statistics = {name for name in moved if "running_" in name or "num_batches" in name}  # of BatchNorm that learns
     last = {name for name in before if "lora_B" in name and "layer.1." in name}
     assert len(last) == 2  # of q and v in the layer that learns, which is called and not read
-    assert last <= moved - statistics
-    assert all("lora_" in name or "modules_to_save" in name for name in moved - statistics)
+    assert last <= moved
+    assert all("lora_" in name or "modules_to_save" in name for name in moved)  # no statistics, which are not saved
     assert {f"head_{name.split('head_')[1].split('.')[0]}" for name in moved if "head_" in name} == {*HEADS}
     inputs = trainer.data_collator([trainer.eval_dataset[row] for row in range(4)])
     del inputs["labels"]
     expected = logits_of(model, inputs)
     model.save_pretrained(tmp_path / "adapter")
-    base = make_model(parts)
-    statistics = {name: value for name, value in model.get_base_model().named_buffers() if name in base.state_dict()}
-    base.load_state_dict(statistics, strict=False)
-    loaded = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    loaded = peft.PeftModel.from_pretrained(make_model(parts), tmp_path / "adapter").eval()
     torch.testing.assert_close(logits_of(loaded, inputs), expected, rtol=0, atol=0)
     merged = loaded.merge_and_unload().eval()
     torch.testing.assert_close(logits_of(merged, inputs), expected, rtol=1e-5, atol=1e-5)
