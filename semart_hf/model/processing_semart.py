@@ -226,8 +226,8 @@ def is_single(value: Any) -> bool:
     """Whether this is one painting, picture or text, and not many of them."""
     if isinstance(value, np.ndarray | Tensor):  # numbers are pictures, of which four dimensions make a batch
         return value.ndim < (4 if isinstance(value, Tensor) or value.dtype.kind not in "OUS" else 1)
-    if isinstance(value, Mapping):  # of lists: a table
-        return not any(isinstance(value.get(key), list | tuple) for key in KEYS)
+    if isinstance(value, Mapping):  # of lists or columns: a table
+        return all(is_single(value.get(key)) or not isinstance(value[key], Sized) for key in KEYS)
     if isinstance(value, _ONE) or hasattr(value, "read"):
         return True  # an open file too, although it iterates over lines
     if hasattr(value, "iloc"):  # pandas: a row of a table is labelled by its columns
@@ -276,7 +276,9 @@ def picture_and_text(painting: Any, task_names: Iterable[str] = ()) -> tuple[Any
     if not isinstance(painting, Mapping) or set(painting) == _CELL:
         painting = {"image": painting}
     if unknown := [key for key in painting if key not in (*KEYS, *task_names)]:
-        raise ValueError(f"Got a painting with the keys {_named(unknown)}. Allowed are {list(KEYS)}. Rename them.")
+        raise ValueError(
+            f"Got a painting with the keys {_named(unknown)}. Allowed are {list(KEYS)}. Rename or drop them."
+        )
     image, text, description = (None if is_missing(painting.get(key)) else painting[key] for key in KEYS)
     text = description if text is None else text
     if image is None and text is None:

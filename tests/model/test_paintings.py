@@ -118,7 +118,8 @@ def test_arrow_and_formatted_datasets_and_streams_are_read_as_rows(pipe, tmp_pat
     texts = pyarrow.table({"id": [1, 2], "text": ["a view", "the river"]})
     expected = [pipe({"text": "a view"}), pipe({"text": "the river"})]
     dataset = datasets.Dataset(texts)
-    for table in (texts, texts.to_batches()[0], dataset.with_format("pandas"), dataset.with_format("arrow")):
+    columns = {"text": dataset["text"], "image": np.array([None, None])}
+    for table in (texts, texts.to_batches()[0], dataset.with_format("pandas"), dataset.with_format("arrow"), columns):
         assert_same(list(pipe(table)), expected)
     endless = pipe({"text": "a view"} for _ in iter(int, 1))
     assert_same([next(iter(endless))], expected[:1])
