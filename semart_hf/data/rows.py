@@ -23,6 +23,7 @@ from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.pictures_semart import PictureError, load_picture
 from semart_hf.model.processing_semart import is_missing
 
+from .sampling import TrainingPaintings
 from .streaming import PaintingStream, column_of, labelled_columns, undecoded
 
 LEAST_SHARE = 0.5
@@ -32,9 +33,16 @@ _NUM_TRIED, _NUM_STREAMED, _NUM_NAMED = 48, 256, 3
 _SMALL_SIDE = 32
 
 
-def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
+def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]], *, may_stream: bool = False) -> Any:
     """A `Dataset`, DataFrame, sequence of dicts or `PaintingStream`: with `image` undecoded and the model's labels."""
+    if isinstance(rows, TrainingPaintings):  # a trainer's own
+        rows = rows.paintings
     if isinstance(rows, PaintingStream):
+        if not may_stream:
+            raise TypeError(
+                "Got a PaintingStream, whose rows are mixed and varied as in training. To validate or to predict, "
+                "give rows: load_paintings(folder, only=['validation'])['validation']."
+            )
         return rows
     if type(rows).__module__.partition(".")[0] == "pandas" and hasattr(rows, "iterrows"):
         try:
@@ -51,7 +59,7 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
             "prepared folder semart_hf.data.streaming.PaintingStream(folder). Give one, of one split."
         )
     if isinstance(rows, datasets.Dataset):
-        rows = undecoded(with_label_columns(rows, tasks))
+        rows = with_label_columns(undecoded(rows), tasks)
     elif len(rows) and not isinstance(rows[0], Mapping):
         raise TypeError(f"Got rows of type {type(rows[0]).__name__}, but a row is a dict with image, text and labels.")
     return rows
@@ -59,14 +67,20 @@ def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> Any:
 
 def labelled_rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]], *, split: str) -> Any:
     """The same as `rows_for`, of rows that something can be learned from, or that can be scored."""
-    checked = rows_for(rows, tasks)
-    if not any(bool(counts.any()) for counts in label_counts(checked, tasks).values()):
-        columns = getattr(checked, "column_names", None) or list(checked[0] if len(checked) else {})
+    checked = rows_for(rows, tasks, may_stream=split == "training")
+    columns = list(getattr(checked, "features", None) or (checked[0] if len(checked) else {}))
+    lacking = [f"label of {name}" for name, counts in label_counts(checked, tasks).items() if not counts.any()]
+    if len(lacking) == len(tasks):
         raise ValueError(
             f"Got {len(checked)} {split} rows with the columns {columns}, but none has a label of the model's tasks "
             f"{[task['name'] for task in tasks]}. Rename the label columns, or make the model with these tasks."
         )
-    if isinstance(checked, PaintingStream):
+    is_stream = isinstance(checked, PaintingStream)  # which makes its texts
+    lacking += [f"column {name}" for name in ("image", "text") if not is_stream and name not in columns]
+    if lacking:
+        advice = "Rename the columns that hold what is meant, if there are."
+        logger.warning("The %s rows, of %s, have no %s. %s", split, columns, ", no ".join(lacking), advice)
+    if is_stream:
         return checked
     has_picture, num_tried, faults = _try_pictures(checked)
     if not has_picture.any() and not _has_text(checked).any():

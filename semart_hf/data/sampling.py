@@ -21,7 +21,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 # Under this key a training row carries (seed, epoch, index): all its randomness is drawn from these three numbers.
-DRAW_KEY = "draw"
+DRAW_KEY = "draw of semart_hf"
 # The index of a row that is no painting: a process gets it that the last step of an epoch has no row for.
 PLACEHOLDER = -1
 # Where the CPU computes, a worker takes what the model's threads leave: they wait for each other at the end of every

@@ -196,15 +196,24 @@ def column_of(rows: Any, name: str) -> Iterator[Any]:
     if isinstance(rows, PaintingStream):
         yield from rows.column(name)
     elif not hasattr(rows, "column_names"):
-        yield from (None if is_missing(cell := row.get(name)) else cell for row in rows)
+        every = (rows[number] for number in range(len(rows)))  # not every sequence ends an iteration by itself
+        yield from (None if is_missing(cell := row.get(name)) else cell for row in every)
     elif name in rows.column_names:
         yield from cells_of(rows, name)
 
 
 def undecoded(rows: datasets.Dataset) -> datasets.Dataset:
-    """The rows with their pictures, if any, as files: one that cannot be read costs the others nothing."""
-    is_there = isinstance(rows.features.get("image"), datasets.Image)
-    return rows.cast_column("image", datasets.Image(decode=False)) if is_there else rows
+    """The rows in Python's types, pictures as files: one that cannot be read costs the others nothing.
+
+    A transform stays, and sees the rows as `datasets` gives them.
+    """
+    if (kind := rows.format["type"]) == "custom":
+        return rows
+    rows = rows if kind is None else rows.with_format(None)
+    for name, feature in rows.features.items():
+        if isinstance(feature, datasets.Image) and feature.decode:
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+    return rows
 
 
 def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:

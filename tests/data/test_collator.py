@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from semart_hf.data.collator import ArtCollator
 from semart_hf.data.data_arguments import Augmentation
-from semart_hf.data.sampling import PLACEHOLDER, SeededSampler, TrainingPaintings
+from semart_hf.data.sampling import DRAW_KEY, PLACEHOLDER, SeededSampler, TrainingPaintings
 from semart_hf.data.training_texts import learn_tokenizer
 from semart_hf.model.processing_semart import SemArtImageProcessor, SemArtProcessor
 
@@ -54,7 +54,7 @@ def test_rows_that_lack_a_modality_are_marked(processor, nothing):
     paintings[0]["image"] = nothing
     paintings[2]["text"] = nothing or "  "
     for draw in (False, True):
-        batch_rows = [row | ({"draw": (0, 0, 1)} if draw else {}) for row in paintings]
+        batch_rows = [row | ({DRAW_KEY: (0, 0, 1)} if draw else {}) for row in paintings]
         batch = ArtCollator(processor, TASKS)(batch_rows)
         assert batch["has_image"].tolist() == [False, True, True]
         assert batch["has_text"].tolist() == [True, True, False]
@@ -104,7 +104,7 @@ def test_training_rows_depend_neither_on_workers_nor_on_batch_size(processor):
 
 @pytest.mark.parametrize("is_training", [True, False])
 def test_a_picture_that_cannot_be_read_costs_no_other_row_anything(processor, is_training, caplog):
-    whole = [row | ({"draw": (0, 0, number)} if is_training else {}) for number, row in enumerate(rows(4))]
+    whole = [row | ({DRAW_KEY: (0, 0, number)} if is_training else {}) for number, row in enumerate(rows(4))]
     truncated = {"bytes": encoded(whole[1]["image"])[:300], "path": None}
     damaged = [dict(row) for row in whole]
     damaged[1]["image"] = truncated

@@ -100,6 +100,15 @@ def test_prepared_data_without_pictures_is_refused(tmp_path, streaming):
     assert load(folder, streaming=streaming, modality="text")["train"].num_rows == 8
 
 
+def test_columns_that_are_not_there_are_named(tmp_path, caplog):
+    (tmp_path / "a.png").write_bytes(encoded(painting(0)))
+    rows = datasets.Dataset.from_dict({"image": [str(tmp_path / "a.png")], "caption": ["A mill."], "type": ["a"]})
+    tasks = [{"name": name, "labels": ["a", "b"]} for name in ("type", "school")]
+    rows = rows.cast_column("image", datasets.Image()).with_transform(lambda batch: {**batch, "caption": ["A pond."]})
+    assert labelled_rows_for(rows, tasks, split="training")[0]["caption"] == "A pond."
+    assert "training rows, of ['image', 'caption', 'type'], have no label of school, no column text." in caplog.text
+
+
 @pytest.mark.parametrize("change", [{}, {"image": float("nan")}, {"text": pd.NA}])
 def test_tables_may_name_pictures_by_their_paths_and_lack_cells(tmp_path, change):
     (tmp_path / "a.png").write_bytes(encoded(painting(0)))

@@ -54,6 +54,8 @@ def test_a_run_resumed_within_an_epoch_ends_with_the_same_weights(prepared, tmp_
 def test_an_epoch_has_the_stated_length_under_accumulation(prepared, tmp_path):
     trainer = stream_trainer(prepared, tmp_path, gradient_accumulation_steps=3, num_train_epochs=3)
     trainer.train_dataset.epoch_length = 26
+    with pytest.raises(TypeError, match="Got a PaintingStream, whose rows are mixed and varied as in training"):
+        trainer.evaluate(trainer.train_dataset)
     trainer.train()
     assert [len(batch) for batch in rows_of(trainer.seen)] == 3 * [4, 4, 4, 4, 4, 4, 2]
     assert trainer.state.global_step == 9
