@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from transformers.training_args import OptimizerNames
 
@@ -49,6 +50,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "eval_do_concat_batches": (True, "The metrics are those of the whole split. Leave it out."),
     "include_for_metrics": ([], "The metrics need logits and labels alone. Leave it out."),
     "batch_eval_metrics": (False, "Macro scores are no means of batches. Set eval_accumulation_steps to save memory."),
+    "debug": ([], "It reads no masks. A training that diverges names the step and its rows. Leave it out."),
     "enable_jit_checkpoint": (False, "SIGTERM always saves a checkpoint here. Leave it out."),
     "accelerator_config": (None, "This package divides rows among processes itself. Leave it out."),
     "parallelism_config": (None, "Models of this size are not split by layers. Launch with DDP or FSDP."),
@@ -57,6 +59,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "label_names": (None, "The labels are the columns that tasks names. Set tasks."),
     "deepspeed": (None, "Parameter groups and checkpoints are those of DDP and FSDP. Launch with one of these."),
 }
+_ACCELERATOR = vars(AcceleratorConfig())
 _OWN_GROUPS = ("galore", "apollo", "lomo")
 
 
@@ -143,7 +146,8 @@ def _check_fields(arguments: SemArtTrainingArguments) -> None:
         is_off = not value and allowed in (None, False, [], "no")
         # What transformers has put in the place of a field that was left out.
         is_filled_in = (name, value) == ("label_names", ["labels"])
-        is_filled_in |= name == "accelerator_config" and value == type(value)()
+        if isinstance(value, dict | AcceleratorConfig) and name == "accelerator_config":
+            is_filled_in = {**_ACCELERATOR, **(value if isinstance(value, dict) else vars(value))} == _ACCELERATOR
         if not (value == allowed or is_off or is_filled_in):
             raise ValueError(f"{name} is {value!r}, but only {_yaml(allowed)} is allowed here. {advice}")
     optimizer = str(getattr(arguments.optim, "value", arguments.optim))

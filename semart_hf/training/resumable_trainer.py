@@ -10,6 +10,7 @@ from typing import Any
 
 from huggingface_hub import CommitInfo
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import HubStrategy, SaveStrategy, rotate_checkpoints
@@ -25,6 +26,9 @@ from .arguments import SemArtTrainingArguments
 from .callbacks import LogWindow, PreemptionCallback, WeightAverage
 
 logger = logging.getLogger(__name__)
+
+# Of an optimiser's group, what follows from the arguments.
+_OF_ARGUMENTS = ("initial_lr", "weight_decay", "betas", "eps")
 
 
 class _Restore(TrainerCallback):
@@ -104,6 +108,25 @@ class ResumableTrainer(Trainer):
             self._load_rng_state(resume)
             return num_train_epochs, 0
         return position
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Load both states, with the rates and numbers that the arguments name now, also where they were others."""
+        chosen = [dict(group) for group in self.optimizer.param_groups]
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            groups, schedule = self.optimizer.param_groups, self.lr_scheduler
+            if lacking := sorted({*chosen[0]} - {*groups[0]}):
+                raise ValueError(f"its optimizer has no {lacking}")
+        except ValueError as error:
+            problem = f"Got {checkpoint}, of a run with another optimizer, or in which other parts learn ({error})"
+            raise ValueError(f"{problem}. Resume with what it was made with, or begin again.") from error
+        for group, own in zip(groups, chosen, strict=True):
+            group.update({name: own[name] for name in _OF_ARGUMENTS if name in own})
+        if isinstance(schedule, LambdaLR):
+            schedule.base_lrs = [group["initial_lr"] for group in groups]
+            for group, share in zip(groups, schedule.lr_lambdas, strict=True):
+                group["lr"] = group["initial_lr"] * share(schedule.last_epoch)
+            schedule._last_lr = [group["lr"] for group in groups]
 
     def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
         if skip_scheduler and self.resumed_from is not None:

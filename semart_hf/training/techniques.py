@@ -1,5 +1,6 @@
 """What makes training fast beside the techniques of inference."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -63,13 +64,18 @@ DEPTHWISE_GRADIENT = Technique(
 TRAINING_TECHNIQUES = (*INFERENCE_TECHNIQUES, DEPTHWISE_GRADIENT)
 
 
-def compile_towers(model: SemArtForArtClassification, accelerator: Accelerator) -> None:
-    """Compile the towers' parts, where the accelerator would compile a forward whose choice of rows splits graphs."""
+def compile_options(accelerator: Accelerator) -> dict[str, Any] | None:
+    """How the accelerator would compile, if it would, which it no longer does: see `compile_towers`."""
     plugin = accelerator.state.dynamo_plugin
     if plugin.backend == DynamoBackend.NO:
-        return
+        return None
     # The plugin's own choice is never: a graph for every number of rows.
-    how = {**plugin.to_kwargs(), "dynamic": None}
-    for part in (model.vision_tower, *text_layers(model.text_tower)):
-        part.compile(**how)
+    options = {**plugin.to_kwargs(), "dynamic": None}
     plugin.backend = DynamoBackend.NO
+    return options
+
+
+def compile_towers(model: SemArtForArtClassification, options: Mapping[str, Any]) -> None:
+    """Compile the towers' parts: the accelerator would compile a forward whose choice of rows splits graphs."""
+    for part in (model.vision_tower, *text_layers(model.text_tower)):
+        part.compile(**options)

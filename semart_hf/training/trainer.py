@@ -2,9 +2,10 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import IntervalStrategy
+from transformers.trainer_utils import IntervalStrategy, PredictionOutput
 
 from semart_hf.data.collator import ArtCollator, PictureBatch
 from semart_hf.data.rows import label_counts, labelled_rows_for, rows_for, validation_rows_for
@@ -23,7 +24,7 @@ from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
 from semart_hf.memory import freed_memory_kept
 from semart_hf.model.linear_semart import lexicons
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
+from semart_hf.model.output_semart import UNKNOWN_LABEL, mean_losses, whole_rows
 from semart_hf.model.processing_semart import SemArtProcessor
 from semart_hf.model.techniques_semart import Technique, prepare_inputs, select_kernels, useful_techniques
 
@@ -32,7 +33,7 @@ from .callbacks import DivergenceWatch, LogWindow, TrainingProgress
 from .head_start import features_of, start_heads
 from .losses import ArtLoss, add_l2_penalty, contrastive_sum, parameter_groups
 from .resumable_trainer import ResumableTrainer
-from .techniques import TRAINING_TECHNIQUES, compile_towers
+from .techniques import TRAINING_TECHNIQUES, compile_options, compile_towers
 
 
 class SemArtTrainer(ResumableTrainer):
@@ -53,6 +54,7 @@ class SemArtTrainer(ResumableTrainer):
 
     model: SemArtForArtClassification
     optimizer: torch.optim.Optimizer | None
+    compute_metrics: Any
     # What speeds up its steps, where it serves; a benchmark sets another list.
     techniques: Sequence[Technique] = TRAINING_TECHNIQUES
     head_start_seconds = 0.0
@@ -88,6 +90,7 @@ class SemArtTrainer(ResumableTrainer):
         if config.contrastive != (args.contrastive_weight > 0):
             raise ValueError(
                 f"contrastive_weight is {args.contrastive_weight}, but the model has contrastive={config.contrastive}."
+                " Give a weight above 0 for True and 0 for False, or load the model with the other."
             )
         self.tasks, self.task_names = list(config.tasks or []), config.task_names
         self.watch = DivergenceWatch()
@@ -133,6 +136,7 @@ class SemArtTrainer(ResumableTrainer):
         self.model_accepts_loss_kwargs, self.loss_is_scaled_for_ga, self.label_smoother = True, True, None
         if args.ema_decay and self.is_fsdp_enabled:
             raise ValueError("FSDP shards averaged weights, which are not saved. Set ema_decay: 0 or launch with DDP.")
+        self._compiling = None if self.is_fsdp_enabled else compile_options(self.accelerator)  # it compiles its shards
         self._begin_with(self.model)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
@@ -143,8 +147,8 @@ class SemArtTrainer(ResumableTrainer):
     def _begin_with(self, model: SemArtForArtClassification) -> None:
         """Make what depends on the model: its losses, and what its lexicon reads."""
         self._begun_with = model
-        if not self.is_fsdp_enabled:  # it compiles what it shards
-            compile_towers(model, self.accelerator)
+        if self._compiling:
+            compile_towers(model, self._compiling)
         rows = getattr(self.train_dataset, "paintings", self.train_dataset)
         self.loss = ArtLoss(
             self.tasks,
@@ -160,6 +164,7 @@ class SemArtTrainer(ResumableTrainer):
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         if self.model is not self._begun_with and not self.is_fsdp_enabled:  # model_init made another
             self._begin_with(self.model)
+            self.average.decay = self.args.ema_decay  # a search may have changed it
         with freed_memory_kept(self.args.keep_freed_memory and self.args.device.type == "cpu"):
             if self.resumed_from is None and (self.args.head_init != "random" or self.model.probe is not None):
                 self._regress()
@@ -175,6 +180,16 @@ class SemArtTrainer(ResumableTrainer):
             fitted = "The heads start as" if self.model.probe is None else "The probe is of"
             print(f"{fitted} logistic regressions on the towers' features of {len(found.labels):,d} paintings")
         self.head_start_seconds = time.perf_counter() - start
+
+    def hyperparameter_search(self, *args: Any, **options: Any) -> Any:
+        """Search values; without `compute_objective` those with the best `metric_for_best_model`."""
+        if len(args) < 2 and options.get("compute_objective") is None:
+            metric, best = self.args.metric_for_best_model, "maximize" if self.args.greater_is_better else "minimize"
+            if (given := options.setdefault("direction", best)) != best:
+                problem = f"Got direction={given!r}, but {metric} is to {best}"
+                raise ValueError(f"{problem}. Leave it out, or give compute_objective.")
+            options["compute_objective"] = itemgetter("eval_" + str(metric).removeprefix("eval_"))
+        return super().hyperparameter_search(*args, **options)
 
     # ---- What learns, and how fast
 
@@ -245,6 +260,16 @@ class SemArtTrainer(ResumableTrainer):
         """Loss, logits and labels of a batch."""
         with select_kernels(self._useful_techniques()):
             return super().prediction_step(*args, **kwargs)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Predict; the loss is that of all rows together, of which batches may have few labels or none of a task."""
+        found = super().evaluation_loop(*args, **kwargs)
+        are_logits = isinstance(found.predictions, Mapping) and self.preprocess_logits_for_metrics is None
+        if are_logits and found.label_ids is not None:
+            logits = {task: torch.from_numpy(found.predictions[task]) for task in self.task_names}
+            loss: Any = mean_losses(logits, torch.from_numpy(found.label_ids), self.model.config)[0]
+            found.metrics[f"{kwargs.get('metric_key_prefix', 'eval')}_loss"] = loss.item()
+        return found
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """0: the library's estimate knows no second modality, and costs time in every step."""
@@ -347,6 +372,18 @@ class SemArtTrainer(ResumableTrainer):
             return super()._get_dataloader(rows_for(dataset, self.tasks), *args, **kwargs)
         finally:
             self.args = arguments
+
+    def predict(self, test_dataset: Any, *args: Any, **kwargs: Any) -> PredictionOutput:
+        """Logits by task; loss and scores where some row has a label."""
+        rows, scoring = rows_for(test_dataset, self.tasks), self.compute_metrics
+        has_labels = any(counts.any() for counts in label_counts(rows, self.tasks).values())
+        self.compute_metrics = scoring if has_labels else None
+        try:
+            found = super().predict(rows, *args, **kwargs)
+        finally:
+            self.compute_metrics = scoring
+        kept = {name: value for name, value in found.metrics.items() if has_labels or not name.endswith("_loss")}
+        return found._replace(metrics=kept)
 
     def num_examples(self, dataloader: DataLoader[Any]) -> int:
         """Rows of an epoch in all processes."""

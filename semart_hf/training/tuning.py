@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer_utils import IntervalStrategy
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_splits
@@ -143,7 +144,8 @@ def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
         trainer = build_trainer(splits, model, data, training, lambda _: None)
         trainer.add_callback(watch)
         trainer.remove_callback(PrinterCallback)
-        trainer.train()
+        if trainer.args.eval_strategy != IntervalStrategy.NO:
+            trainer.train()
     except (RuntimeError, ValueError, MemoryError) as error:  # of these values: refused, diverging, too large
         trial.set_user_attr("reason", (str(error).strip() or type(error).__name__).splitlines()[0])
         raise _TrainingFailedError from error
@@ -151,7 +153,8 @@ def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
         if trainer is not None:
             trainer.accelerator.free_memory()
     if not watch.values:
-        raise ValueError(f"No validation gave {training.metric_for_best_model}. Set a validation split to have one.")
+        advice = "Set eval_strategy: epoch, or steps so few that a trial has them."
+        raise ValueError(f"No validation gave {training.metric_for_best_model}, which a search compares. {advice}")
     return max(watch.values) if training.greater_is_better else min(watch.values)
 
 

@@ -86,6 +86,9 @@ def test_another_search_in_the_folder_is_refused_and_the_ranges_of_the_package_s
     assert not tune(recipe, {"learning_rate": [1e-3]}, tmp_path, 0, print).trials
     with pytest.raises(ValueError, match="another recipe or other ranges"):
         tune(recipe, {"learning_rate": [1e-2]}, tmp_path, 0, print)
+    never = recipe | {"eval_strategy": "no"}
+    with pytest.raises(ValueError, match=r"No validation gave mean_macro_f1, .*Set eval_strategy: epoch"):
+        tune(never, {"learning_rate": [1e-3]}, tmp_path / "never", 1, print)
     recipe = read_recipe(folder / "recipe.yaml")
     assert "learning_rate" in read_ranges("search/default", recipe)
 
@@ -112,16 +115,19 @@ def test_what_an_interrupted_search_was_trying_is_tried_again(folder, tmp_path, 
 
 def test_the_trainers_own_search_works(small_release, tmp_path):
     parts = parts_of(small_release)
-    options = {"num_train_epochs": 1, "eval_strategy": "epoch", "save_strategy": "no", "load_best_model_at_end": False}
-    trainer = make_trainer(parts, tmp_path, model_init=lambda trial=None: make_model(parts), **options)
-    space, first = {"learning_rate": [1e-9, 1e-2], "logit_adjustment_tau": [0.25]}, trainer.model
+    options = {"num_train_epochs": 1, "save_strategy": "no", "load_best_model_at_end": False}
+    options |= {"metric_for_best_model": "loss", "model_init": lambda trial=None: make_model(parts)}
+    trainer = make_trainer(parts, tmp_path, **options)
+    space = {"learning_rate": [1e-9, 1e-2], "logit_adjustment_tau": [0.25], "ema_decay": [0.5]}
+    first = trainer.model
     best = trainer.hyperparameter_search(
         lambda trial: {name: trial.suggest_categorical(name, values) for name, values in space.items()},
-        compute_objective=lambda metrics: metrics["eval_loss"],
-        direction="minimize",
         n_trials=2,
         sampler=optuna.samplers.GridSampler(space),
     )
-    assert best.hyperparameters == {"learning_rate": 1e-2, "logit_adjustment_tau": 0.25}
-    assert (trainer.args.logit_adjustment_tau, trainer.model is first) == (0.25, False)
+    assert best.hyperparameters == {"learning_rate": 1e-2, "logit_adjustment_tau": 0.25, "ema_decay": 0.5}
+    assert trainer.objective == trainer.state.log_history[-2]["eval_loss"]
+    assert (trainer.args.logit_adjustment_tau, trainer.average.decay, trainer.model is first) == (0.25, 0.5, False)
+    with pytest.raises(ValueError, match="Got direction='maximize', but loss is to minimize"):
+        trainer.hyperparameter_search(direction="maximize")
     assert trainer.args.learning_rate in {group["initial_lr"] for group in trainer.optimizer.param_groups}

@@ -57,9 +57,8 @@ def test_the_sum_is_that_of_a_hand_computation_without_rows_that_lack_a_pair_and
     keys = pair_keys(shown, ["a view", "a portrait", "A  View", "the river", "the night"])
     copies = [[row, other] for row, other in are_copies(keys, keys).nonzero().tolist() if row < other]
     assert copies == [[0, 2], [0, 3]]
-    found = contrastive_sum(*features, torch.tensor([7.0]), torch.ones(5, dtype=torch.bool), keys)
     expected = by_hand(*features, 7, range(5), [(0, 2), (0, 3)])
-    assert found.item() == pytest.approx(expected, rel=1e-5)
+    assert contrastive_sum(*features, scale, every, keys).item() == pytest.approx(expected, rel=1e-5)
     assert expected != pytest.approx(by_hand(*features, 7, range(5)), rel=1e-2)
 
 

@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from rounding import rounding
@@ -9,7 +7,6 @@ from torch._dynamo.utils import counters
 from torch.nn import functional as F
 
 from semart_hf.data.data_arguments import Augmentation
-from semart_hf.training.callbacks import WeightAverage
 from semart_hf.training.losses import parameter_groups
 
 
@@ -85,43 +82,27 @@ def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumula
 
 
 def test_the_average_is_what_is_evaluated_saved_and_left_and_reports_are_written(parts, tmp_path):
-    options = {"load_best_model_at_end": False, "num_train_epochs": 1, "report_to": ["tensorboard"]}
-    trainer = make_trainer(parts, tmp_path, ema_decay=0.9, **options)
+    options = {"load_best_model_at_end": False, "num_train_epochs": 2, "report_to": ["tensorboard"]}
+    trainer = make_trainer(parts, tmp_path, ema_decay=0.9, **options)  # evaluated within training, too
     head = trainer.model.heads["head_type"].weight
-    recorder = Recorder(lambda _: head.detach().clone())
+    statistics = trainer.model.vision_tower.timm_model.layer4[0].bn1.running_mean
+    recorder = Recorder(lambda _: torch.cat((head.detach().flatten(), statistics)))
     trainer.add_callback(recorder)
-    start = head.detach().clone()
+    average = recorder.look(None)
     trainer.train()
-    average = start
     for step, weights in enumerate(recorder.seen, start=1):
         decay = min(0.9, (1 + step) / (10 + step))
         average = decay * average + (1 - decay) * weights
-    assert torch.allclose(head, average, atol=rounding(2 * len(recorder.seen)))
-    assert not torch.allclose(head, recorder.seen[-1], atol=1e-4)
+    assert torch.allclose(recorder.look(None), average, atol=rounding(2 * len(recorder.seen)))
+    assert not torch.allclose(head.flatten(), recorder.seen[-1][: head.numel()], atol=1e-4)
     saved = type(trainer.model).from_pretrained(tmp_path / f"checkpoint-{trainer.state.global_step}")
     assert torch.equal(saved.heads["head_type"].weight, head)
-    history = next(line for line in trainer.state.log_history if "eval_loss" in line)
+    history = [line for line in trainer.state.log_history if "eval_loss" in line][-1]
     bound = rounding(1024, layers=20, size=3)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(history["eval_loss"], abs=bound)
     (folder,) = {path.parent for path in tmp_path.rglob("events.out.tfevents*")}
     events = EventAccumulator(str(folder)).Reload()
     assert {"train/loss", "train/school_accuracy", "eval/mean_macro_f1"} <= set(events.Tags()["scalars"])
-
-
-def test_exchanging_the_average_twice_changes_nothing():
-    model = torch.nn.BatchNorm1d(3)
-    average = WeightAverage(0.5)
-    average.begin(model)
-    with torch.no_grad():
-        model.weight += 1
-        model.running_mean += 2
-    with average.applied():
-        assert model.weight.tolist() == [1.0, 1.0, 1.0]
-        assert model.running_mean.tolist() == [0.0, 0.0, 0.0]
-    assert model.weight.tolist() == [2.0, 2.0, 2.0]
-    average.on_optimizer_step(None, SimpleNamespace(global_step=999))
-    with average.applied():
-        assert model.weight.tolist() == [1.5, 1.5, 1.5]
 
 
 def test_a_compiled_model_trains_the_same(parts, tmp_path):
@@ -131,10 +112,11 @@ def test_a_compiled_model_trains_the_same(parts, tmp_path):
     for is_compiled in (False, True):
         options = {"torch_compile": is_compiled, "torch_compile_backend": "eager" if is_compiled else None}
         folder = tmp_path / str(is_compiled)
-        trainer = make_trainer(parts, folder, max_steps=8, logging_steps=1, **options, **STEPS_ALONE)
+        options |= {"max_steps": 8, "logging_steps": 1, "model_init": lambda: make_model(parts), **STEPS_ALONE}
+        trainer = make_trainer(parts, folder, **options)
         trainer.data_collator.image_dropout = 0.3  # the number of rows with a picture differs
         losses.append(losses_of(trainer))
     assert losses[1] == pytest.approx(losses[0], abs=LOSS_ROUNDING)
     assert not counters["graph_break"]
     # The vision tower and two kinds of text layers: a graph for the first batch, one for other sizes.
-    assert counters["stats"]["unique_graphs"] <= 12
+    assert 0 < counters["stats"]["unique_graphs"] <= 12

@@ -4,7 +4,7 @@ import datasets
 import pandas as pd
 import pytest
 import transformers
-from small_trainer import STEPS_ALONE, losses_of, make_model, make_trainer, parts_of
+from small_trainer import LOSS_ROUNDING, STEPS_ALONE, losses_of, make_model, make_trainer, parts_of
 
 from semart_hf import SemArtTrainer, SemArtTrainingArguments
 from semart_hf.data.rows import rows_for
@@ -42,6 +42,13 @@ def test_training_takes_ten_lines(parts, small_release, tmp_path):
     assert 0 <= trainer.state.best_metric <= 1
     assert trainer.state.global_step == -(-70 // 8)
     assert trainer.evaluate()["eval_num_rows"] == 19
+    found = trainer.predict(trainer.eval_dataset.select_columns(["image", "text"]))
+    assert (found.predictions["type"].shape[0], "test_loss" in found.metrics) == (19, False)
+    sparse = [row if number < 3 else {**row, "school": None} for number, row in enumerate(trainer.eval_dataset)]
+    losses = []
+    for trainer.args.per_device_eval_batch_size in (1, 19):
+        losses.append(trainer.evaluate(sparse)["eval_loss"])
+    assert losses[0] == pytest.approx(losses[1], abs=LOSS_ROUNDING)
 
 
 def losses_on(parts, folder, rows):
@@ -66,7 +73,11 @@ def test_rows_of_every_kind_give_the_same_steps(parts, tmp_path):
     for task in tasks:
         turned = turned.cast_column(task, datasets.ClassLabel(names=names[task][::-1]))
     decoded = turned.cast_column("image", datasets.Image())
-    for kind in (worded, datasets.Dataset.from_list(worded), pd.DataFrame(worded), decoded):
+    broken = [{"bytes": b"no picture", "path": None}] * 24
+    scanned = decoded.add_column("scan", broken, feature=datasets.Image()).with_format("torch")
+    # As data sets of torch may be: only its length says where it ends.
+    endless = type("Endless", (), {"__len__": lambda _: 24, "__getitem__": lambda _, number: worded[number % 24]})()
+    for kind in (worded, datasets.Dataset.from_list(worded), pd.DataFrame(worded), decoded, scanned, endless):
         assert losses_on(parts, tmp_path, kind) == expected
 
 

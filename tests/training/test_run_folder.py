@@ -139,7 +139,7 @@ def test_a_full_disk_is_one_sentence(command, tmp_path, monkeypatch, point):
     assert json.loads((folder / "results.json").read_text())["training"]["epochs"] == 1
 
 
-def test_two_runs_in_one_folder_are_refused(command, tmp_path, monkeypatch):
+def test_two_runs_in_one_folder_are_refused(command, parts, tmp_path, monkeypatch):
     monkeypatch.setattr("semart_hf.files.LOCK_SECONDS", 0.1)
     folder = tmp_path / "model"
     code = "import sys, time; from semart_hf.files import locked\nwith locked(sys.argv[1], 'training'): time.sleep(99)"
@@ -149,17 +149,11 @@ def test_two_runs_in_one_folder_are_refused(command, tmp_path, monkeypatch):
         with pytest.raises(SystemExit, match=rf"Another process is .*: training, process {other.pid} on .*, started"):
             command(folder)
         assert not folder.exists()
+        with pytest.raises(ValueError, match="Another process is at work"):
+            make_trainer(parts, folder, max_steps=1).train()
+    shutil.rmtree(folder)
     plan_run(folder, {})
     command(folder)
-
-
-def test_a_trainer_in_python_is_alone_in_its_folder_too(parts, tmp_path, monkeypatch):
-    monkeypatch.setattr("semart_hf.files.LOCK_SECONDS", 0.1)
-    folder = tmp_path / "model"
-    held = files._acquired(folder.parent / ".model.lock", folder, 0)
-    with pytest.raises(ValueError, match="Another process is at work"):
-        make_trainer(parts, folder, max_steps=1).train()
-    held.close()
 
 
 @pytest.fixture
