@@ -138,6 +138,8 @@ def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {way: {"peak_mb": {}, "rows_per_second": {}} for way in WAYS}
     for rows in options.rows:
         with made_data(rows, SMALL_TEXT_TOWER, **SMALL_PICTURES) as folder:
+            lines = (folder / "release" / "semart_train.csv").read_bytes().splitlines(keepends=True)
+            (folder / "release" / "semart_val.csv").write_bytes(b"".join(lines[:33]))  # a stream needs some
             prepare("prepared", folder / "release", folder / "prepared")
             setting = Setting(folder, SMALL_RECIPE)
             fields = {"data": folder / "prepared"}

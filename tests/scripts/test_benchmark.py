@@ -220,7 +220,9 @@ def test_memory_is_measured_by_rows(monkeypatch, tmp_path, capsys):
         return measured_side(name, 0.01)
 
     monkeypatch.setattr(Setting, "training_side", training_side)
-    monkeypatch.setattr(measurements, "prepare", lambda way, release, output: output.mkdir())
+    monkeypatch.setattr(
+        measurements, "prepare", lambda _, *folders: read.append(sorted(p.name for p in folders[0].iterdir()))
+    )
     monkeypatch.setattr(Setting, "side", lambda setting, name, part, model: measured_side(name, 0.01))
     benchmark.main(["memory", "--rows", "64", "96", "--json", str(tmp_path)])
     (path,) = tmp_path.glob("*.json")  # by the machine's name
@@ -228,7 +230,8 @@ def test_memory_is_measured_by_rows(monkeypatch, tmp_path, capsys):
     ways = json.loads(path.read_text())["memory"]["ways"]
     assert [list(figures["peak_mb"]) for figures in ways.values()] == [["64", "96"]] * 3
     assert all(0 < speed < 800 for figures in ways.values() for speed in figures["rows_per_second"].values())
-    assert [fields["streaming"] for fields in read] == [False, True] * 2
+    assert read[0] == read[3] == ["Images", "semart_train.csv", "semart_val.csv"]  # without a second, no stream
+    assert [fields["streaming"] for fields in read[1:3] + read[4:]] == [False, True] * 2
     assert "small towers, answering a catalogue: peak memory 64 rows " in capsys.readouterr().out
 
 
