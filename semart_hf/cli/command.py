@@ -193,7 +193,10 @@ def catalogue_of(options: argparse.Namespace) -> Any:
     mapping = None if options.mapping is None else load_mapping(options.mapping)
     names = ("encoding", "delimiter", "sheet")
     reading = {name: getattr(options, name) or getattr(mapping, name, None) for name in names}
-    return open_rows(str(options.catalogue), **reading)
+    catalogue = open_rows(str(options.catalogue), **reading)
+    if idle := [f"--{name}" for name in names if getattr(options, name) and name not in catalogue.options]:
+        raise ValueError(f"Got {', '.join(idle)} for {options.catalogue}, where it has no effect. Leave it out.")
+    return catalogue
 
 
 def source_of(

@@ -49,6 +49,7 @@ class Catalogue(ABC):
     path: Path
     columns: list[str]
     has_pictures = False  # in the rows themselves
+    options: Sequence[str] = ()  # of `open_catalogue`, that say how it is read
 
     def digest(self) -> str:
         """Of the catalogue's bytes."""
@@ -89,6 +90,8 @@ def open_catalogue(
 
 class _DelimitedText(Catalogue):
     """Delimiter, encoding, quotes, line ends and odd lines stay byte by byte."""
+
+    options = ("encoding", "delimiter")
 
     def __init__(self, path: Path, encoding: str | None, delimiter: str | None) -> None:
         self.path = path
@@ -252,6 +255,8 @@ class _ParquetFile(Catalogue):
 
 class _Workbook(Catalogue):
     """One sheet of a workbook; everything else in it stays. Its texts are held in memory."""
+
+    options = ("sheet",)
 
     def __init__(self, path: Path, sheet: str | None) -> None:
         self.path, openpyxl = path, optional("openpyxl", "excel")

@@ -124,7 +124,6 @@ def test_mappings_are_found_by_name(foreign, tmp_path):
         ("RELEASE --image_size 3", "semart-hf prepare: Got image_size=3"),
         ("/nowhere --mapping x --mapping y", "2 mappings for 1 releases"),
         ("/nowhere --num_proc 0", "got --num_proc 0: give"),
-        ("/nowhere --min_pictures 2", "got --min_pictures 2: give"),
         ("/nowhere --min_pictures nan", "got --min_pictures nan: give"),
     ],
 )
