@@ -203,7 +203,9 @@ def added_columns(tasks: Sequence[str]) -> list[str]:
 
 def filled_columns(cells: Mapping[str, str | None]) -> list[str]:
     """Columns of a row with suggestions whose cells were filled with them."""
-    return (cells.get("filled_by_suggestion") or "").split(FILLED_SEPARATOR)
+    cell = cells.get("filled_by_suggestion") or ""
+    # Earlier versions wrote several with blanks between them.
+    return cell.split(FILLED_SEPARATOR if FILLED_SEPARATOR in cell or cell in cells else None)
 
 
 def _pictures_of(source: Source) -> Path:

@@ -92,6 +92,7 @@ def test_rows_say_what_is_suggested_how_surely_and_what_to_do_with_it(tmp_path):
     labels = [SOURCE.label(row, "type") for row in open_catalogue(tmp_path / "out.csv").rows()]
     assert labels[:3] == [None, None, "genre"]
     assert SOURCE.label(Row({"Type": "genre", "filled_by_suggestion": "Work Type | Medium"}), "type") == "genre"
+    assert SOURCE.label(Row({"Type": "genre", "filled_by_suggestion": "Type School"}), "type") is None  # earlier
     assert [row["suggestion_problem"] for row in rows] == [
         "", "", "", "no picture", "there is no file none.jpg", "The row has neither a picture nor a text.",
         "Line 8 has 2 cells, the header has 4.",
