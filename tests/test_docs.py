@@ -36,14 +36,12 @@ RUN_ELSEWHERE = {
     r"^semart-hf audit ": "tests/cli/test_audit.py",
     r"^semart-hf train .*--decisions": "tests/cli/test_decisions.py",
     r"^semart-hf export ": "tests/publishing/test_onnx.py",
-    r"^semart-hf (index|search) ": "tests/cli/test_search.py",
-    r"^accelerate launch -m semart_hf.cli.index ": "tests/cli/test_search.py",
+    r"^(semart-hf (index|search)|accelerate launch -m semart_hf.cli.index) ": "tests/cli/test_search.py",
     r"^accelerate launch --num_machines .* -m semart_hf.cli.prepare ": "tests/preparation/test_preparation_faults.py",
     r"^accelerate launch --num_machines .* -m semart_hf.cli.predict ": "tests/cli/test_predict_catalogue.py",
     r"^semart-hf app .*--index": "tests/cli/test_search_page.py",
-    r"^semart-hf app .*--catalogue": "tests/cli/test_review_page.py",
+    r"^(curl |semart-hf app .*--catalogue)": "tests/cli/test_review_page.py",
     r"^semart-hf app ": "tests/publishing/test_space.py",
-    r"^curl ": "tests/cli/test_review_page.py",
     r"^semart-hf tune ": "tests/cli/test_tune.py",
     r"^semart-hf compare ": "tests/cli/test_compare.py",
     r"^python scripts/prove\.py ": "tests/scripts/test_prove.py",
@@ -101,10 +99,9 @@ def write_catalogue(folder, pictures):
         varying = (("Oil on canvas", "1650", "Italy"), ("Oil on panel", "1720", "Netherlands"))[number % 2]
         rows.append((number, "Paintings", "A view", "Vermeer", *varying, "Portraits"))
     if pictures == "Images":
-        header = "Object ID,Classification,Title,Artist Display Name,Medium,Object Date,Culture,Tags"
-        columns = ("Artist Alpha Sort", "Object Begin Date", "Object End Date", "Artist Nationality", "Link Resource")
-        lines = [",".join(map(str, row)) + "," * len(columns) for row in rows]
-        text = "\n".join([header + "," + ",".join(columns), *lines])
+        header = "Object ID,Classification,Title,Artist Display Name,Medium,Object Date,Culture,Tags,"
+        header += "Artist Alpha Sort,Object Begin Date,Object End Date,Artist Nationality,Link Resource"
+        text = "\n".join([header, *(",".join(map(str, row)) + "," * 5 for row in rows)])
         (folder / "MetObjects.csv").write_text(text + "\n", encoding="utf-8")
     else:
         header = "Inventory;Classification;Title;Artist;Medium;Date;Country;Text"

@@ -1,6 +1,7 @@
 """What all commands share; they import what is slow after they have parsed, so that `--help` answers at once."""
 
 import argparse
+import errno
 import gc
 import os
 import sys
@@ -26,6 +27,7 @@ COMMANDS = {
     "app": "Serve a model in the browser",
     "miniature": "Paint a small picture collection to try everything on",
 }
+CONTINUED = ("train", "tune", "audit", "index", "prepare", "compare")  # after Ctrl-C
 #: Options by which a catalogue is read; see `add_reading`.
 READING = ("mapping", "images", "image_column", "text_columns", "follow_links", "encoding", "delimiter", "sheet")
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun")
@@ -42,9 +44,12 @@ def command(name: str) -> Iterator[None]:
     except (ValueError, OSError, ImportError, TypeError) as error:
         if isinstance(error, TypeError) and not str(error).endswith("."):
             raise  # no sentence that was written for the user: a fault of the program
-        raise SystemExit(f"semart-hf {name}: {error}") from error
+        is_denied = getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS)
+        advice = ". Allow this user to read and write there, or give another place." if is_denied else ""
+        raise SystemExit(f"semart-hf {name}: {error}{advice}") from error
     except KeyboardInterrupt:
-        raise SystemExit(f"semart-hf {name}: interrupted") from None
+        advice = ". The same command continues what was done." if name in CONTINUED else ""
+        raise SystemExit(f"semart-hf {name}: interrupted{advice}") from None
 
 
 def set_up_threads() -> None:
@@ -108,8 +113,14 @@ def load_model(name: str, revision: str | None = None) -> tuple[Any, Any]:
 
     register()
     logging.disable_progress_bar()
-    model = AutoModel.from_pretrained(name, revision=revision, trust_remote_code=False)
-    return model.eval(), AutoProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
+    allowed = "Allowed is the folder of a trained model, or its name on the Hub."
+    if Path(name).exists() and not Path(name, "config.json").is_file():
+        raise ValueError(f"Got the model {name}, which has no config.json. {allowed} Give one.")
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    try:
+        return AutoModel.from_pretrained(name, **options).eval(), AutoProcessor.from_pretrained(name, **options)
+    except OSError as error:  # which may name no model
+        raise OSError(f"Got the model {name}. {allowed} {error}") from error
 
 
 def load_classifier(name: str, revision: str | None = None, device: Any = None) -> Any:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--fill", action="store_true", help="put accepted suggestions into empty cells")
     options = parser.parse_args(arguments)
     if options.catalogue is not None:
+        from semart_hf.catalogue.picture_files import is_picture_file
+
         parser.refuse(options, ("input", "text", "explain", "top_k", "min_confidence"), "with a catalogue")
+        if is_picture_file(options.catalogue):
+            parser.error(f"got the picture {options.catalogue} as a catalogue: give it with --input")
         if options.output is None:
             parser.error("a catalogue needs --output: where it is written with suggestions")
         if not 0 < options.risk < 1:
@@ -190,13 +195,16 @@ def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, An
 
 
 def check_outputs(options: argparse.Namespace, paintings: list[dict[str, Any]]) -> None:
-    """Refuse to write over a folder or over what is read."""
+    """Refuse to write over a folder, over what is read, or where nothing can be written."""
     read = {Path(painting["image"]).resolve() for painting in paintings if painting["image"]}
     read |= {path.with_suffix(ending) for path in read for ending in (".txt", ".TXT")}
     for path in filter(None, (options.output, options.explain)):
-        if path.is_dir() or path.resolve() in read:
-            problem = "a folder" if path.is_dir() else "read as a painting"
-            raise ValueError(f"Got {path} to write to, which is {problem}. Give the name of a file of its own.")
+        problem = "a folder" if path.is_dir() else "read as a painting" if path.resolve() in read else None
+        place = next(parent for parent in path.absolute().parents if parent.exists())
+        if not (problem or (place.is_dir() and os.access(place, os.W_OK))):
+            problem = f"in {place}, where this user cannot write"
+        if problem:
+            raise ValueError(f"Got {path} to write to, which is {problem}. Give the name of another file.")
     if options.output is not None and options.output == options.explain:
         raise ValueError(f"Got {options.output} as --output and --explain. Two files are needed. Give another name.")
 

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import shlex
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -78,8 +79,6 @@ def main(arguments: list[str] | None = None) -> None:
         summary = prepare_paintings(tables, folder, settings, state=state, mirror=mirror, **how)
     except RuntimeError as error:  # another process has ended
         raise ValueError(str(error)) from error
-    except KeyboardInterrupt:
-        raise SystemExit("interrupted; what is done is kept: the same command continues it") from None
     if state is not None and not state.is_main_process:
         return
     write_dataset_card(folder)
@@ -121,9 +120,10 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
     for task, splits in summary["labels"].items():
         print(f"{task}: {labels_in_words(splits, has_several=task in several)}")
     print(f"Every finding is a line of {folder}/problems.jsonl; look at {folder}/report.html.")
+    word = shlex.quote(folder)
     if summary["tasks"]:  # which have labels to learn
-        print(f"Train on it with: semart-hf train {recipe_for(summary)} --data {folder} --output_dir OUT")
-    print(f"Publish it with: semart-hf push --dataset {folder} --repo_id USER/NAME")
+        print(f"Train on it with: semart-hf train {recipe_for(summary)} --data {word} --output_dir OUT")
+    print(f"Publish it with: semart-hf push --dataset {word} --repo_id USER/NAME")
     print(f"Open it with: datasets.load_dataset({folder!r})")
 
 

@@ -51,17 +51,21 @@ def main(words: list[str] | None = None) -> None:
         print_help()
         return
 
+    from semart_hf.recipes.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
+
+    if words[0].startswith("-"):
+        raise ValueError(f"Got {words[0]} in the place of the recipe. Write: semart-hf train RECIPE --field value …")
+    recipe = effective_recipe(read_recipe(words[0]), words[1:])  # before imports that take seconds
+
     from accelerate.utils import broadcast_object_list
 
     from semart_hf import register
     from semart_hf.data.data_arguments import DataArguments
     from semart_hf.files import locked
-    from semart_hf.recipes.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.callbacks import end_with_parent
     from semart_hf.training.run_folder import plan_run
 
-    recipe = effective_recipe(read_recipe(words[0]), words[1:])
     decisions, promotes, _ = (recipe.pop(name, None) for name in ("decisions", "promote", "decisions_digest"))
     model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), recipe)
     output_dir, resume = Path(training.output_dir), training.resume_from_checkpoint

@@ -1,6 +1,7 @@
 """Search a recipe's best values: semart-hf tune RECIPE --trials N [--search FILE] [--field value ...]."""
 
 import logging
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def main(words: list[str] | None = None) -> None:
         logarithmic = {name for name, values in ranges.items() if isinstance(values, dict) and values.get("log")}
         chart = draw_search(tried, [trial.value for trial in shown], metric, logarithmic)
         save_chart(chart, folder / "search")
-    print(f"Best recipe: {folder / 'best.yaml'}. Train it: semart-hf train {folder / 'best.yaml'}")
+    path = str(folder / "best.yaml")
+    print(f"Best recipe: {path}. Train it: semart-hf train {shlex.quote(path)}")
 
 
 if __name__ == "__main__":

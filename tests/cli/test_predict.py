@@ -155,10 +155,14 @@ def test_one_painting_becomes_a_table_and_is_unsure_below_the_least_confidence(m
         (["--text", "one", "--fill", "--images", "pictures"], "got --fill, --images without a catalogue"),
         (["a.csv", "--output", "b.csv", "--top_k", "2"], "got --top_k with a catalogue, which has no effect"),
         (["a.csv"], "a catalogue needs --output"),
+        (["a.JPG"], r"got the picture a\.JPG as a catalogue: give it with --input"),
+        (["--text", "one", "--output", "pictures/notes.md/out"], r"in \S+notes\.md, where this user cannot write"),
+        (["--text", "one"], r"Got the model absent\. Allowed is the folder of a trained model, or its name"),
+        (["--text", "one", "--model", "empty"], r"Got the model empty, which has no config\.json\. Allowed"),
         (["--text", "one", "--device", "tpux"], "argument --device: Got the device 'tpux'"),
     ],
 )
-def test_bad_arguments_are_refused_before_the_model_is_read(pictures, tmp_path, monkeypatch, capsys, words, message):
+def test_bad_arguments_are_refused_and_nothing_is_written(pictures, tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "pictures").symlink_to(pictures)

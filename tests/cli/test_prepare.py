@@ -36,12 +36,12 @@ def test_a_catalogue_of_techniques_alone_has_media_and_says_what_cannot_be_learn
     (tmp_path / "works.csv").write_text("name,material\n" + rows)
     (tmp_path / "mapping.yaml").write_text("columns: {title: name, technique: material}\n")
     command = ["--release", str(tmp_path / "works.csv"), "--text_columns", "TITLE", "--min_label_count", "2"]
-    output = tmp_path / "out"
+    output = tmp_path / "my data"
     script.main([*command, "--mapping", str(tmp_path / "mapping.yaml"), "--output_dir", str(output)])
     printed = capsys.readouterr().out
     assert "type: 0 labels 0 times; 20 rows without: nothing to learn\n" in printed
     assert "medium: 2 labels 20 times; 0 rows without\n" in printed
-    assert f"semart-hf train semart-text_only --data {output} --output_dir OUT\n" in printed
+    assert f"semart-hf train semart-text_only --data '{output}' --output_dir OUT\n" in printed
 
 
 @pytest.mark.parametrize(
