@@ -59,6 +59,5 @@ prepare.main("--release demo --output_dir prepared --image_size 32 --num_proc 1"
 """,
     )
     assert shown.startswith(str(site))
-    for words in ("'vision':", "30/4/4 paintings; ceilings", "datasets.load_dataset('prepared')"):
-        assert words in shown
+    assert all(word in shown for word in ("'vision':", "30/4/4 paintings; ceilings", "load_dataset('prepared')"))
     assert "license" in (folder / "prepared" / "README.md").read_text()

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import islice
@@ -29,6 +30,18 @@ MOST_LABELS, MOST_EXAMPLES = 12, 8  # that are shown
 ABOUT = "Give a picture, its description, or both. Scores are probabilities among known labels, not of authenticity."
 
 
+def free_port(word: str) -> int:
+    """A port of this machine, as an argument's type, at which something new can listen."""
+    try:
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(("127.0.0.1", int(word)))
+    except (OSError, OverflowError, ValueError) as error:
+        message = f"Got the port {word!r}, at which nothing can listen: {error}. Give another, or leave --port out."
+        raise argparse.ArgumentTypeError(message) from error
+    return int(word)
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's choices; without them, those of model.json in the working folder."""
     pinned = read_json(PINNED) or {}
@@ -37,7 +50,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--model", default=model, required=not model, help="folder of a model, or its name on the Hub")
     add("--revision", help="of a model on the Hub")
     add("--host", default="127.0.0.1", help="address to listen at (default: this machine only)")
-    add("--port", type=int, help="port to listen at (default: the first free one from 7860)")
+    add("--port", type=free_port, help="port to listen at (default: the first free one from 7860)")
     add("--examples", type=Path, metavar="FOLDER", help="pictures to try, a text file beside each where there is one")
     add("--auth_file", type=Path, metavar="FILE", help="a line name:password for each visitor")
     add("--index", metavar="INDEX", help="what `semart-hf index` has written with this model: tabs to search it")

@@ -29,6 +29,7 @@ NUM_RECALL_QUERIES, RECALL_TOP_K = 100, 10
 _PARTITION_ROWS = 2_000
 Vector = npt.NDArray[np.float32]
 _PAINTINGS, _ABOUT = "paintings", "about"
+_ADVICE = "`semart-hf index CATALOGUE --model MODEL --output INDEX` makes one."
 # A picture that shows nothing has fewer levels of 255 between its darkest and its brightest pixel, made small.
 _LEAST_CONTRAST, _SMALL = 8, 64
 
@@ -141,7 +142,7 @@ def connect(address: str, *, creates: bool = False) -> Any:
     """The database at an address."""
     lancedb = optional("lancedb", "search")
     if "://" not in address and not creates and not Path(address).is_dir():
-        raise ValueError(f"Got {address}, where there is no index. `semart-hf index CATALOGUE --output` makes one.")
+        raise ValueError(f"Got {address}, where there is no index. {_ADVICE}")
     with damage_explained(address):
         return lancedb.connect(address)
 
@@ -153,7 +154,7 @@ def read_about(address: str) -> dict[str, Any]:
         if _ABOUT in database.list_tables().tables:
             about = json.loads(database.open_table(_ABOUT).to_arrow()["about"][0].as_py())
     if not about:
-        raise ValueError(f"Got {address}, which is no index. `semart-hf index CATALOGUE --output INDEX` makes one.")
+        raise ValueError(f"Got {address}, which is no index. {_ADVICE}")
     if about["format"].split(".")[0] != FORMAT.split(".")[0]:
         problem = f"Got {address}, an index of format {about['format']}, but this code reads {FORMAT}"
         raise ValueError(f"{problem}. Make it again with `semart-hf index` into another folder, or upgrade semart-hf.")

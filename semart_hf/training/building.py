@@ -113,7 +113,11 @@ def _start_from(
             f"init_from are image_size, {', '.join(chosen)}. Leave out others."
         )
     options = {name: getattr(arguments, name) for name in chosen} | {"contrastive": contrastive}
-    model = SemArtForArtClassification.from_checkpoint(source, tasks, **options, trust_remote_code=False)
+    try:
+        model = SemArtForArtClassification.from_checkpoint(source, tasks, **options, trust_remote_code=False)
+    except OSError as error:  # which may name no model
+        advice = "Allowed is the folder of a model, or its name on the Hub"
+        raise OSError(f"init_from is {source}, from which no model was loaded. {advice}. {error}") from error
     tokenizer = AutoTokenizer.from_pretrained(source, model_max_length=data.max_text_length, trust_remote_code=False)
     cfg = model.config.vision_config.pretrained_cfg
     side = cfg.get("input_size", (3, 224, 224))[-1]

@@ -201,7 +201,7 @@ def test_another_model_another_format_and_no_index_are_refused_by_name(indexed, 
     with pytest.raises(ValueError, match=r"of format 2\.0, but this code reads 1\.0"):
         SearchIndex(copy)
     for place in (tmp_path / "none", release):
-        with pytest.raises(ValueError, match=r"no index. `semart-hf index"):
+        with pytest.raises(ValueError, match=r"no index\. `semart-hf index .* --output INDEX` makes"):
             SearchIndex(place)
     with pytest.raises(SystemExit, match="a folder that is not empty and no index"):
         run(index, release / "semart_test.csv", "--model", classify.model.name_or_path, "--output", release)

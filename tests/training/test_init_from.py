@@ -47,7 +47,7 @@ def start(published, parts, folder, tasks=("school", "type", "wing"), **fields):
     rows = other_rows(parts[0])
     splits = Splits({"train": rows, "validation": rows})
     lines = []
-    model = ModelArguments(init_from=str(published), trainable_text_layers=None, **fields)
+    model = ModelArguments(**{"init_from": str(published), "trainable_text_layers": None, **fields})
     data = DataArguments(data="museum", tasks=list(tasks), min_label_count=3, max_text_length=16)
     options = {"max_steps": 1, "precision": "fp32", "disable_tqdm": True, "per_device_train_batch_size": 8}
     training = SemArtTrainingArguments(str(folder), **options, **STEPS_ALONE)
@@ -103,10 +103,11 @@ def test_the_same_tasks_give_the_same_answers_and_another_image_size_is_adapted(
         ({"vision": "resnet18"}, "init_from: .* and vision, which the model there brings"),
         ({"text": None, "fusion_dim": 8}, "and text, fusion_dim, which"),
         ({"frozen_vision_stages": 99}, "frozen_vision_stages is 99"),
+        ({"init_from": "nowhere"}, "init_from is nowhere, from which no model was loaded"),
     ],
 )
 def test_what_the_model_cannot_do_is_refused(published, parts, tmp_path, fields, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, OSError), match=message):
         start(published, parts, tmp_path, **fields)
 
 
