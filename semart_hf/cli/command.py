@@ -3,6 +3,7 @@
 import argparse
 import errno
 import gc
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,8 @@ LAUNCHER_MODULES = ("accelerate.commands.", "torch.distributed.")
 def command(name: str) -> Iterator[None]:
     """Decorator of a command's `main`, after which what the user can correct ends with one line and status 1."""
     set_up_threads()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # no command fails for a sign that a terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     gc.set_threshold(20_000)  # importing torch makes a million objects, which the default of 700 looks through often
     try:
         yield

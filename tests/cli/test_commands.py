@@ -1,4 +1,5 @@
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,8 @@ HEAVY = {"torch", "transformers", "timm", "datasets", "pandas", "sklearn", "matp
     ],
 )
 def test_help_of_every_command_imports_nothing_heavy(name, words):
-    command = [sys.executable, "-X", "importtime", *words, "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CHECKOUT)
+    command, env = [sys.executable, "-X", "importtime", *words, "--help"], {**os.environ, "PYTHONIOENCODING": "latin1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CHECKOUT, env=env)
     modules = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert done.stdout.startswith(f"usage: semart-hf {name} ")
     if name == "train":
@@ -45,8 +46,7 @@ def test_an_answer_needs_neither_tables_nor_what_trains_and_evaluates(model, tmp
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "delft.png" in done.stdout
     assert "torch" in modules  # as the lines are read
-    heavy = {"datasets", "pandas", "pyarrow", "matplotlib", "sklearn", "evaluate", "gradio", "scipy.stats"}
-    assert not modules & heavy
+    assert not modules & (HEAVY - {"torch", "transformers", "timm", "PIL"} | {"pyarrow", "evaluate", "scipy.stats"})
     rooms = {module.split(".")[1] for module in modules if module.startswith("semart_hf.")}
     assert rooms == {"catalogue", "cli", "documents", "files", "memory", "model"}
     assert {module for module in modules if module.startswith("semart_hf.documents.")} == {"semart_hf.documents.table"}
@@ -87,5 +87,5 @@ def test_a_table_shows_names_as_they_are(capsys):
     print_table(Table(("painting", "rows"), [("[red]a[/red]", 7), ("b", "12")], "Two [bold]", total=("all", "19")))
     shown = capsys.readouterr().out
     assert all(words in shown for words in ("Two [bold]", "│ [red]a[/red] │    7 │", "│ all          │   19 │"))
-    print_table(Table(("painting", "rows"), [("a", 7)]))
+    print_table(Table(("painting",), [("a",)]))
     assert "├" not in capsys.readouterr().out  # no total, no line above it
