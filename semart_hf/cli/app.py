@@ -273,7 +273,7 @@ def main(arguments: list[str] | None = None) -> None:
         search = search_page.SearchPage(options.index, classifier, options.model)
         style += search_page.STYLE
     blocks = build_page(gradio, page, Path(options.model).name, review, search)
-    blocks.queue(max_size=64).launch(  # more requests are refused
+    _, address, _ = blocks.queue(max_size=64).launch(  # more requests are refused
         server_name=options.host,
         server_port=options.port,
         share=False,  # on a hosted notebook gradio would make a public address by itself
@@ -282,7 +282,11 @@ def main(arguments: list[str] | None = None) -> None:
         show_error=True,
         css=style,
         head=keys,
+        quiet=True,  # it would advise to make the page public
+        prevent_thread_lock=True,
     )
+    print(f"Serving at {address} (Ctrl-C ends it).", flush=True)
+    blocks.block_thread()
 
 
 if __name__ == "__main__":

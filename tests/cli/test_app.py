@@ -67,9 +67,8 @@ def test_a_bad_picture_has_its_reason_in_words(page, files, name):
 
 def test_neither_picture_nor_text_and_too_long_a_text_are_refused_and_others_explained(page, files):
     assert page.classify(None, "  ")[0] == "<p>Got neither a picture nor a description. Give one of them, or both.</p>"
-    message, *others = page.classify(None, "word " * 1001)
-    assert message.startswith("<p>The description has 5,004 characters. Allowed are 5,000. Shorten it")
-    assert others == NOTHING[1:]
+    too_long = "<p>The description has 5,004 characters. Allowed are 5,000. Shorten it.</p>"
+    assert page.classify(None, "word " * 1001) == [too_long, *NOTHING[1:]]
     assert page.classify(None, "word " * 1000)[1] is not None
     message, frame = page.explain(str(files / "good.png"), 'a <b>view</b> of "delft"')
     assert (message, frame[:21]) == ("", '<iframe srcdoc="&lt;!')
@@ -130,6 +129,7 @@ def address(browser, model, tmp_path_factory):
     (examples / "blue.txt").write_text("view of delft")
     with served(model, "--examples", examples, log=model.parent / "log") as (address, _):
         yield address
+        assert f"Serving at {address}/ (Ctrl-C ends it)." in (model.parent / "log").read_text()
 
 
 def test_the_page_in_a_browser(browser, address, files):
