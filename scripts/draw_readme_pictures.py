@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +91,23 @@ def draw_example(classify: Any, painting: dict[str, Any]) -> None:
 
 def photograph_app(folder: Path) -> None:
     model = ["--model", str(DEMO / "model")]
-    with served(model) as address:
-        photograph(address, "app")
-    # The test paintings without some of their labels, as a catalogue that wants them.
     rows = pd.read_csv(DEMO / "release" / "semart_test.csv", sep="\t", encoding="cp1252", dtype=str)
+
+    def ask(page: Any) -> None:
+        page.set_input_files("input[type=file]", DEMO / "release" / "Images" / rows["IMAGE_FILE"][0])
+        page.get_by_label("Description").fill(rows["DESCRIPTION"][0])
+        page.get_by_role("button", name="Classify").click()
+        page.mouse.wheel(0, 250)
+
+    with served(model) as address:
+        photograph(address, "app", ask)
+    # The test paintings without some of their labels, as a catalogue that wants them.
     rows.loc[rows.index % 3 > 0, ["TYPE", "SCHOOL", "TIMEFRAME"]] = ""
     rows.to_csv(folder / "catalogue.csv", index=False)
     catalogue, images = str(folder / "suggestions.csv"), ["--images", str(DEMO / "release" / "Images")]
     predict.main([str(folder / "catalogue.csv"), *model, "--output", catalogue, *images])
     with served([*model, "--catalogue", catalogue, *images]) as address:
-        photograph(f"{address}?reviewer=Ada", "review")
+        photograph(f"{address}?reviewer=Ada", "review", lambda page: page.mouse.wheel(0, 250))
 
 
 @contextlib.contextmanager
@@ -117,12 +124,15 @@ def served(words: list[str]) -> Iterator[str]:
             server.terminate()
 
 
-def photograph(address: str, name: str) -> None:
+def photograph(address: str, name: str, act: Callable[[Any], None] | None = None) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1000, "height": 620})
         page.goto(address)
         page.wait_for_timeout(5000)  # until what is drawn by scripts is there
+        if act is not None:
+            act(page)
+            page.wait_for_timeout(5000)
         page.screenshot(path=PICTURES / f"{name}.jpg", type="jpeg", quality=80)
 
 

@@ -216,7 +216,9 @@ def add_painting(gradio: Any, page: Page) -> None:
     with gradio.Row():
         with gradio.Column():
             picture = gradio.File(label="Picture", type="filepath", height=120)
-            preview = gradio.Image(label="As the model reads it", interactive=False, height=360, elem_id="preview")
+            # `share`, one of the usual buttons, would upload the picture to huggingface.co.
+            fixed = {"interactive": False, "buttons": ["download", "fullscreen"], "height": 360}
+            preview = gradio.Image(label="As the model reads it", elem_id="preview", **fixed)
             text = gradio.Textbox(label="Description", lines=4, placeholder="A view of a town by a river")
             with gradio.Row():
                 clear = gradio.Button("Clear")

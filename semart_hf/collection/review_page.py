@@ -241,7 +241,9 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
         suggested = gradio.Dropdown([("every label", ""), *known], value="", label="Suggested label", elem_id="label")
     message = gradio.HTML(elem_id="review-message")
     with gradio.Row():
-        picture = gradio.Image(label="Painting", interactive=False, elem_id="picture", height=560)
+        # `share`, one of the usual buttons, would upload the picture to huggingface.co.
+        fixed = {"interactive": False, "buttons": ["download", "fullscreen"], "height": 560}
+        picture = gradio.Image(label="Painting", elem_id="picture", **fixed)
         with gradio.Column():
             question = gradio.HTML(elem_id="question")
             with gradio.Column(elem_id="choices"):

@@ -234,7 +234,7 @@ def add_search(gradio: Any, page: SearchPage, tabs: Any, review: Any = None) -> 
             button = gradio.Button("Search", variant="primary", elem_id="search")
         message = gradio.HTML(elem_id="search-message")
         with gradio.Row():
-            fixed = {"allow_preview": False, "height": 760, "scale": 3, "object_fit": "contain"}
+            fixed = {"allow_preview": False, "height": 760, "scale": 3, "object_fit": "contain", "buttons": []}
             wall = gradio.Gallery(label="Found", elem_id="wall", **fixed)
             with gradio.Column():
                 more = gradio.Button("More like this", elem_id="more", interactive=False)

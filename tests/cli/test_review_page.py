@@ -30,8 +30,7 @@ def catalogue(tmp_path_factory):
 
 def decisions_of(catalogue):
     with sqlite3.connect(catalogue.with_name(f"{catalogue.name}.decisions.sqlite3")) as connection:
-        query = "SELECT row, task, label, reviewer FROM decision WHERE NOT is_undone ORDER BY id"
-        return connection.execute(query).fetchall()
+        return [*connection.execute("SELECT row, task, label, reviewer FROM decision WHERE NOT is_undone ORDER BY id")]
 
 
 def question(tab):
@@ -60,6 +59,7 @@ def begin(tab, address, name):
     tab.locator("#reviewer input, #reviewer textarea").fill(name)
     tab.keyboard.press("Enter")
     tab.locator("#choice-1").wait_for()
+    assert tab.get_by_role("button", name="Share").count() == 0  # it would upload the picture
     tab.locator("#question").click()
     settle(tab)
 
