@@ -22,8 +22,7 @@ def wheel(tmp_path_factory) -> Path:
     shutil.copytree(PACKAGE, source / "semart_hf", ignore=shutil.ignore_patterns("__pycache__"))
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir", str(folder)]
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True, cwd=folder)
-    (built,) = folder.glob("*.whl")
-    return built
+    return next(folder.glob("*.whl"))
 
 
 def test_every_file_of_the_package_is_in_the_wheel(wheel):

@@ -47,8 +47,9 @@ def command(name: str) -> Iterator[None]:
     except (ValueError, OSError, ImportError, TypeError) as error:
         if isinstance(error, TypeError) and not str(error).endswith("."):
             raise  # no sentence that was written for the user: a fault of the program
-        is_denied = getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS)
-        advice = ". Allow this user to read and write there, or give another place." if is_denied else ""
+        advice = ""
+        if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
+            advice = ". Allow this user to read and write there, or give another place (of caches: HF_HOME)."
         raise SystemExit(f"semart-hf {name}: {error}{advice}") from error
     except KeyboardInterrupt:
         advice = ". The same command continues what was done." if name in CONTINUED else ""

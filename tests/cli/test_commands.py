@@ -69,7 +69,7 @@ def test_the_console_command_names_the_others(capsys):
         (ValueError("Got 3. Allowed is 2. Give 2."), r"^semart-hf weigh: Got 3\. Allowed is 2\. Give 2\.$"),
         (TypeError("Got an int. Allowed are texts. Give one."), "^semart-hf weigh: Got an int"),
         (FileNotFoundError(2, "No such file", "x"), "^semart-hf weigh: .*No such file: 'x'$"),
-        (PermissionError(13, "Permission denied", "x"), r"denied: 'x'\. Allow this user to .* give another place\.$"),
+        (PermissionError(13, "Permission denied", "x"), r"denied: 'x'\. Allow this user .* give another place .*\.$"),
         (KeyboardInterrupt(), "^semart-hf weigh: interrupted$"),
         (TypeError("unsupported operand"), None),
     ],
