@@ -97,7 +97,9 @@ def photograph_app(folder: Path) -> None:
         page.set_input_files("input[type=file]", DEMO / "release" / "Images" / rows["IMAGE_FILE"][0])
         page.get_by_label("Description").fill(rows["DESCRIPTION"][0])
         page.get_by_role("button", name="Classify").click()
-        page.mouse.wheel(0, 250)
+        for shown in ("#preview img", "[data-testid='label-output-value']"):
+            page.locator(shown).first.wait_for(timeout=120_000)
+        page.evaluate("scrollTo(0, 200)")
 
     with served(model) as address:
         photograph(address, "app", ask)
@@ -107,7 +109,7 @@ def photograph_app(folder: Path) -> None:
     catalogue, images = str(folder / "suggestions.csv"), ["--images", str(DEMO / "release" / "Images")]
     predict.main([str(folder / "catalogue.csv"), *model, "--output", catalogue, *images])
     with served([*model, "--catalogue", catalogue, *images]) as address:
-        photograph(f"{address}?reviewer=Ada", "review", lambda page: page.mouse.wheel(0, 250))
+        photograph(f"{address}?reviewer=Ada", "review", lambda page: page.evaluate("scrollTo(0, 250)"))
 
 
 @contextlib.contextmanager
