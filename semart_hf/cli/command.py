@@ -52,7 +52,7 @@ def command(name: str) -> Iterator[None]:
             advice = ". Allow this user to read and write there, or give another place (of caches: HF_HOME)."
         raise SystemExit(f"semart-hf {name}: {error}{advice}") from error
     except KeyboardInterrupt:
-        advice = ". The same command continues what was done." if name in CONTINUED else ""
+        advice = ". The same command continues it." if name in CONTINUED else ""
         raise SystemExit(f"semart-hf {name}: interrupted{advice}") from None
 
 

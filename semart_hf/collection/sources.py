@@ -158,6 +158,8 @@ def find_source(
     if missing := [name for name in (image_column, *(text_columns or ())) if name and name not in known]:
         problem = f"Got the column {missing[0]!r}, which {catalogue.path} lacks"
         raise ValueError(f"{problem}. Allowed are {known}. Name one.")
+    if images and not Path(images).is_dir():
+        raise ValueError(f"Got the folder of pictures {images}, which is not there. Correct --images.")
     if image_column is not None:  # in the place of the catalogue's own pictures, or none
         catalogue.has_pictures = False
     if mapping is not None:

@@ -114,6 +114,7 @@ def test_one_process_two_processes_and_a_killed_one_write_the_same_bytes(model, 
         (["texts", "--output", "out.csv", "--image_column", "picture"], "Got the column 'picture', which .* lacks"),
         (["texts", "--output", "out.csv", "--delimiter", "ab"], "Got the delimiter 'ab'"),
         (["texts", "--output", "out.csv", "--sheet", "b"], r"Got --sheet for .*texts\.csv, where it has no effect"),
+        (["texts", "--output", "out.csv", "--images", "none"], "Got the folder of pictures none, which is not there"),
         *((["texts", "--output", "out.csv", *odd.split()], "2") for odd in ("--text a", "--risk 1", "--input a.jpg")),
     ],
 )
