@@ -52,6 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
             path = CHECKOUT / PAGES[name]
             write_text(path, rendered(name, path.read_text(encoding="utf-8"), options.demo))
             print(f"Wrote {name} to {path}")
+    except FileNotFoundError as error:
+        raise SystemExit(f"render_docs.py: Got no {error.filename}. Run `make demo` first.") from error
     except (ValueError, OSError) as error:
         raise SystemExit(f"render_docs.py: {error}") from error
 

@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 
 import pytest
 import render_docs as render
@@ -61,6 +62,8 @@ def test_an_example_that_fails_unknown_blocks_and_missing_marks_are_refused(chec
         render.main(["output", "--demo", str(checkout / "demo")])
     with pytest.raises(ValueError, match="no marks <!-- begin: results -->"):
         render.with_block("# Title", "results", "")
+    with pytest.raises(SystemExit, match=r"Got no nowhere/evaluation/results\.json\. Run `make demo` first"):
+        render.main(["results", "--demo", "nowhere"])
     with pytest.raises(SystemExit):
         render.main(["speeds"])
     assert "got speeds; there are output, results, speed, recipes" in capsys.readouterr().err
@@ -99,8 +102,5 @@ def test_results_of_another_commit_are_found(checkout, task, change, message):
     else:
         scored["tasks"][task]["accuracy"] += change
     path.write_text(json.dumps(results))
-    if message is None:
+    with nullcontext() if message is None else pytest.raises(SystemExit, match=message):
         render.main(["--check", str(path)])
-    else:
-        with pytest.raises(SystemExit, match=message):
-            render.main(["--check", str(path)])
