@@ -109,7 +109,7 @@ class ReviewPage:
         separator = self.source.separators.get(decided or "")
         if row is None or separator is None:
             return self.decide(row, decided, answer or "", *asked)
-        pressed = split_labels(printable(answer or ""), separator)
+        pressed = split_labels(answer or "", separator)
         kept = joined(sorted({*split_labels(chosen, separator)} ^ {*pressed}), separator)
         message = "" if pressed else "Choose a label or write one first."
         return self._shown(self.review.painting(row), decided, message, kept)
@@ -160,11 +160,11 @@ class ReviewPage:
 
     def keep(self, row: int, task: str, label: str, reviewer: str) -> None:
         """Keep a decision; no label skips."""
-        label, name = printable(label).strip(), _name(reviewer)
-        self.source.catalogue.check_labels([label, name])
-        separator = self.source.separators.get(task)
-        parts = split_labels(label, separator) if separator else [label] * bool(label)
-        is_new = not {*parts} <= {*self.labels.get(task, [])}
+        name, separator, known = _name(reviewer), self.source.separators.get(task), {*self.labels.get(task, [])}
+        parts = split_labels(label, separator) if separator else [label] * bool(label.strip())
+        parts = [part if part in known else printable(part).strip() for part in parts]  # one may have a line break
+        self.source.catalogue.check_labels([*parts, name])
+        is_new = not {*parts} <= known
         self.review.decide(row, task, joined(parts, separator or "") or None, name, is_new=is_new)
 
     def _open_task(self, painting: Painting | None, order: str, wanted: str = "", label: str = "") -> str | None:

@@ -1,4 +1,5 @@
 import csv
+import html
 import json
 import shutil
 
@@ -77,8 +78,8 @@ def test_a_catalogue_is_suggested_reviewed_learned_from_and_audited(shared_data,
     rows = [row for split in decided_splits(data, str(model), review.path, print).values() for row in split]
     assert {row["row"]: row[task] for row in rows if row["row"] in decided} == decided
     for row in rows:
-        cells = before[row["row"]]
-        assert (row["text"] or "") == "\n".join(filter(None, (cells[name] for name in texts)))
+        text = "\n".join(filter(None, (before[row["row"]][name] for name in texts)))
+        assert (row["text"] or "") == html.unescape(text)
         assert (row["image"] is not None) == has_pictures
     (tmp_path / "mapping.yaml").write_text(MAPPING)
     words = reading if audited in before[0] else ["--mapping", tmp_path / "mapping.yaml"]

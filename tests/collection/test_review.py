@@ -13,6 +13,7 @@ from warm_python import Python
 from semart_hf.collection.labelled_rows import export_decisions
 from semart_hf.collection.own_format import open_catalogue
 from semart_hf.collection.review import BY_GAIN, ORDERS, begin_review, estimated_accuracy
+from semart_hf.collection.review_page import ReviewPage
 from semart_hf.collection.sources import Source
 
 TASKS = ["type", "school"]
@@ -135,8 +136,8 @@ def test_undone_decisions_are_kept_but_do_not_count(review):
     assert [decision["task"] for decision in review.decisions()] == ["type"]
     review.decide(0, "school", "Flemish", "ada", is_new=True)
     decisions = {decision["task"]: decision for decision in review.decisions()}
-    assert (decisions["school"]["label"], decisions["school"]["is_new"]) == ("Flemish", 1)
-    assert (decisions["school"]["suggested"], decisions["school"]["confidence"]) == ("Dutch", 0.3)
+    school = [decisions["school"][name] for name in ("label", "is_new", "suggested", "confidence")]
+    assert school == ["Flemish", 1, "Dutch", 0.3]
 
 
 def test_what_was_skipped_comes_once_more_and_is_left_when_it_is_skipped_again(review):
@@ -310,11 +311,14 @@ def test_undo_takes_no_painting_from_whoever_looks_at_it(review):
 
 def test_labels_that_look_like_lists_and_bytes_that_are_no_text(tmp_path):
     row = ["a.jpg", "A \udce9", "", "oil", "0.5", "oil |\ncanvas 0.30 | panel, 3 | 4 parts 0.20", "", "", "", "", ""]
-    path = tmp_path / "odd.csv"
-    write(path, [row])
-    painting = begin_review(source_of(path, encoding="utf-8"), TASKS).next_painting("ada")
+    write(tmp_path / "odd.csv", [row])
+    source = source_of(tmp_path / "odd.csv", encoding="utf-8")
+    page = ReviewPage(begin_review(source, TASKS), source, {"type": ["oil |\ncanvas"]}, str)
+    painting = page.review.next_painting("ada")
     assert painting.suggestions[0].alternatives == (("oil |\ncanvas", 0.3), ("panel, 3 | 4 parts", 0.2))
     painting.cells["title"].encode()
+    page.keep(0, "type", "oil |\ncanvas", "ada")
+    assert [(one["label"], one["is_new"]) for one in page.review.decisions()] == [("oil |\ncanvas", 0)]
 
 
 def test_a_workbook_is_exported_twice(tmp_path):
@@ -328,8 +332,7 @@ def test_a_workbook_is_exported_twice(tmp_path):
     review.undo("ada")
     export_decisions(review, source, tmp_path / "two.xlsx")
     sheet = openpyxl.load_workbook(tmp_path / "two.xlsx").active
-    names = [cell.value for cell in sheet[1]]
-    assert names.count("type_decided") == 1
+    assert [cell.value for cell in sheet[1]].count("type_decided") == 1
     assert [cell.value for cell in sheet[2]][2] in (None, "")
 
 
