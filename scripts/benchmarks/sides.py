@@ -28,7 +28,7 @@ from semart_hf.model.pipeline_semart import MOST_BATCHES, ROWS_PER_CORE
 from semart_hf.model.techniques_semart import computes_bf16, run_model, select_kernels
 from semart_hf.model.towers_semart import FirstTokenBlock
 
-PAINTINGS_PER_CALL = 256
+PAINTINGS_PER_CALL = 128
 
 
 def run_side(words: Sequence[str]) -> None:

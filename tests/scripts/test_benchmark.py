@@ -185,14 +185,14 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     kept = json.loads((tmp_path / "figures.json").read_text())
     kept["inference"] = {
         "environment": other,
-        "data": {"rows": 256, "device": "cpu"},
+        "data": {"rows": 128, "device": "cpu"},
         "towers": {"vit_tiny": {"r": 1}},
     }
     (tmp_path / "figures.json").write_text(json.dumps(kept))
     benchmark.main(["inference", *words])
     kept = json.loads((tmp_path / "figures.json").read_text())
     tower = kept["train"]["towers"]["resnet18"]
-    assert made == [64, 256]  # whole batches, on both sides
+    assert made == [64, 128]  # whole batches, on both sides
     assert (tower["ratio"]["median"], tower["share_of_limit"]["median"]) == (4.0, 0.8)
     seconds = {name: 1 + (10 * 64 - 32) * pace[name] / 8 for name in ("ours", "notebook")}  # without the first batch
     assert tower["cold_run"]["seconds"] == pytest.approx(seconds, abs=0.5)
