@@ -110,6 +110,8 @@ def test_neither_image_nor_text_suffices(history, tail):
         assert reached["image+text"][task] > max(reached["image"][task], reached["text"][task]) + 0.02
     for alone in ("image", "text"):
         assert 0.7 < reached[alone]["mean"] < reached["image+text"]["mean"] - 0.1
+    assert tail.image is history.image
+    assert tail.text is history.text
     reached = ceilings(tail, {})
     assert max(reached["image"]["mean"], reached["text"]["mean"]) + 0.05 < reached["image+text"]["mean"] < 0.97
 
@@ -144,6 +146,7 @@ def test_labels_are_long_tailed_and_only_the_rare_ones_stay_under_ten(history):
         assert {label for label in labels if counts[task][label] < 10} == set(RARE[task])
         ordered = sorted(counts[task][label] for label in labels if label not in RARE[task])
         assert ordered[-1] > 2 * ordered[0]
+    assert counts["medium"]["canvas"] > 3 * counts["medium"]["paper"]
     assert sample_paintings(history, 1, 0, 8)[:5] == sample_paintings(history, 1, 0, 5)
     assert sample_paintings(history, 1, 0, 5) != sample_paintings(history, 1, 1, 5)
 
@@ -160,6 +163,14 @@ def test_schools_keep_to_their_times_and_media(history):
     assert probability(**french, medium="canvas") > 0.6 * probability(**french)
     assert probability(school="Dutch", timeframe="1601-1650", medium="wall") == 0
     assert probability(school="American", timeframe="1601-1650") == 0
+    shape = tuple(len(labels) for labels in history.labels.values())
+    assert history.prior.shape == shape
+    assert history.prior.sum() == pytest.approx(1)
+    for modality in (history.image, history.text):
+        for task, cue in modality.items():
+            assert cue.table.shape == (len(history.labels[task]), len(cue.values))
+            assert cue.table.sum(axis=1) == pytest.approx(1)
+            assert (cue.table >= 0).all()
 
 
 def test_the_folder_has_the_release_layout(folder):
@@ -175,8 +186,12 @@ def test_the_folder_has_the_release_layout(folder):
     for name in pictures:
         with Image.open(folder / "Images" / name) as picture:
             assert (picture.mode, min(picture.size)) == ("RGB", SHORT_SIDE)
+            assert 0.7 < picture.width / picture.height < 1.52
     report = json.loads((folder / "ceiling.json").read_text(encoding="utf-8"))
     assert {"seed": 3, **SIZES}.items() <= report["settings"].items()
+    assert report["method"].startswith("exact")
+    for modality in ("image+text", "image", "text"):
+        assert list(report[modality]) == ["type", "school", "timeframe", "medium", "mean"]
 
 
 def test_the_same_settings_give_the_same_bytes_and_a_finished_folder_is_kept(folder, tmp_path):

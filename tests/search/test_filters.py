@@ -39,10 +39,12 @@ def table(tmp_path_factory):
         ("school = ''", [2]),
         ("not school = ''", [0, 1, 3]),
         ("school < 'E'", [0]),
+        ("not school < 'E'", [1, 2, 3]),
         ("school in ('Dutch', 'dutch')", [0, 3]),
         ("school not in ('Dutch', 'dutch')", [1, 2]),
         ('"Object Date" < 1700', [0]),
         ('"Object Date" >= 1701.0', [2]),
+        ('"Object Date" != 1701', [0, 1, 3]),
         ("\"Object Date\" < '1700'", [0]),
         ("\"odd \"\"name\" = 'O''Neil'", [2]),
         ('"odd ""name" = \'é; DROP TABLE\'', [3]),
@@ -50,8 +52,10 @@ def table(tmp_path_factory):
         ("subjects != 'dog'", [1, 3]),
         ("subjects in ('boat', 'cat')", [0]),
         ("type_confidence >= .5", [0, 1]),
+        ("not type_confidence >= 0.5", [2, 3]),
         ("school = 'Dutch' or school = 'Italian' and type_confidence > 0.6", [0]),
         ("(school = 'Dutch' or school = 'Italian') and not (type_confidence > 0.6)", [1]),
+        ("school = '' OR NOT (school='Dutch' AND type_confidence>0)", [1, 2, 3]),
     ],
 )
 def test_filters_let_through_what_they_say(table, text, rows):

@@ -23,12 +23,16 @@ def test_groups_hold_every_parameter_once_with_its_rate_and_decay(parts):
         "fusion_norm.weight": (1e-2, 0.0),
         "heads.head_type.bias": (1e-2, 0.0),
         "absent_image": (1e-2, 0.0),
+        "absent_text": (1e-2, 0.0),
         f"{timm}layer4.0.conv1.weight": (1e-3, 0.1),
         f"{timm}layer4.0.bn1.weight": (1e-3, 0.0),
+        f"{timm}layer4.0.bn1.bias": (1e-3, 0.0),
+        f"{timm}conv1.0.weight": (1e-3, 0.1),
         "text_tower.transformer.layer.1.ffn.lin1.weight": (1e-4, 0.1),
         "text_tower.transformer.layer.1.sa_layer_norm.weight": (1e-4, 0.0),
         "text_tower.embeddings.word_embeddings.weight": (1e-4, 0.1),
         "text_tower.embeddings.position_embeddings.weight": (1e-4, 0.0),
+        "text_tower.embeddings.LayerNorm.weight": (1e-4, 0.0),
     }.items():
         group = group_of[id(names[name])]
         assert (group["lr"], group["weight_decay"]) == expected, name
