@@ -24,7 +24,7 @@ from benchmarks.bench import TEXT_LENGTH, Setting, useful_for
 from benchmarks.turns import Clock
 from semart_hf.memory import freed_memory_kept
 from semart_hf.model.pictures_semart import load_picture
-from semart_hf.model.pipeline_semart import MOST_BATCHES, ROWS_PER_CORE
+from semart_hf.model.pipeline_semart import MOST_BATCHES, rows_at_once
 from semart_hf.model.techniques_semart import computes_bf16, run_model, select_kernels
 from semart_hf.model.towers_semart import FirstTokenBlock
 
@@ -151,8 +151,8 @@ def ready_batches(setting: Setting, model: str) -> tuple[Any, list[dict[str, Any
     classify, paintings = load(setting, model)
     least_side = classify.processor.image_processor.least_side
     paintings = sorted(paintings, key=lambda painting: len(painting["text"]), reverse=True)
-    cores_each = torch.get_num_threads() // parallelisms(setting.device)[-1]
-    size = min(ROWS_PER_CORE * cores_each if setting.device == "cpu" else 32, len(paintings))
+    most = rows_at_once(parallelisms(setting.device)[-1]) if setting.device == "cpu" else 32
+    size = min(most, len(paintings))
     batches = []
     for first in range(0, len(paintings) - size + 1, size):
         parts = paintings[first : first + size]

@@ -65,6 +65,7 @@ class Source(NamedTuple):
     mapping: CatalogueMapping | None = None  # makes further cells, `image_file`, `description`, …, of a row's own
     fetch: Callable[[str], bytes] | None = None  # gets a picture at a URL, where they are fetched
     follow_links: bool = False  # whether links in the folder of pictures may lead out of it
+    uses_own_pictures: bool = True  # where the catalogue itself has pictures
 
     def rows(self) -> Iterator[Row]:
         """The catalogue's rows, and beside their cells those of the mapping."""
@@ -87,7 +88,7 @@ class Source(NamedTuple):
         name = row.cells.get(self.image_column) if self.image_column else None
         painting: dict[str, Any] = {"text": text} if text else {}
         problem = None
-        if (own := row.picture() if row.picture and self.catalogue.has_pictures else None) is not None:
+        if (own := row.picture() if row.picture and self.uses_own_pictures else None) is not None:
             painting["image"] = own
         elif name and name.lower().startswith(("http://", "https://")):
             try:
@@ -126,8 +127,9 @@ class Source(NamedTuple):
         """What was found in the catalogue, in a sentence or three."""
         known = ", ".join(f"{task} in {column!r}" for task, column in self.label_columns.items())
         pictures = f"column {self.image_column!r}, files in {self.images}" if self.image_column else "none"
+        has_own = self.catalogue.has_pictures and self.uses_own_pictures
         return (
-            f"Pictures: {'its own' if self.catalogue.has_pictures else pictures}. "
+            f"Pictures: {'its own' if has_own else pictures}. "
             f"Text: {', '.join(map(repr, self.text_columns)) or 'none'}. Labels that are known: {known or 'none'}."
         )
 
@@ -160,8 +162,7 @@ def find_source(
         raise ValueError(f"{problem}. Allowed are {known}. Name one.")
     if images and not Path(images).is_dir():
         raise ValueError(f"Got the folder of pictures {images}, which is not there. Correct --images.")
-    if image_column is not None:  # in the place of the catalogue's own pictures, or none
-        catalogue.has_pictures = False
+    uses_own = image_column is None  # a column, or none, is in the place of the catalogue's own pictures
     if mapping is not None:
         _check_mapping(mapping, catalogue)
         if image_column is None and "image_file" in mapping.columns:
@@ -176,14 +177,15 @@ def find_source(
             obvious = (*_URL_NAMES, *_IMAGE_NAMES) if fetch_pictures else _IMAGE_NAMES
             image_column = next((named[name] for name in obvious if name in named), None)
         text_columns = text_columns or [named[name] for name in _TEXT_NAMES if name in named][:1]
-        if not (image_column or text_columns or catalogue.has_pictures):
+        if not (image_column or text_columns or (catalogue.has_pictures and uses_own)):
             advice = "Name them: --image_column COLUMN, --text_columns COLUMN [COLUMN …]."
             raise ValueError(f"Got the columns {names}, none of which is obviously a picture or a text. {advice}")
     if taken := [] if has_suggestions else [name for name in added_columns(tasks) if name in names]:
         problem = f"Got {catalogue.path}, which has the column {taken[0]!r} already"
         raise ValueError(f"{problem}. Suggestions are written beside a catalogue without them. Give that.")
     fetch, texts, folder = fetch_picture if fetch_pictures else None, tuple(text_columns), Path(images or "")
-    source = Source(catalogue, folder, image_column or None, texts, labels, separators, mapping, fetch, follow_links)
+    found = catalogue, folder, image_column or None, texts, labels, separators, mapping, fetch, follow_links, uses_own
+    source = Source(*found)
     return source if images else source._replace(images=_pictures_of(source))
 
 

@@ -145,7 +145,7 @@ def identity_of(source: Source, model: Any, **options: Any) -> dict[str, Any]:
     settings = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
     digest = hashlib.blake2b(f"{digest_of_weights(model)} {settings}".encode(), digest_size=16).hexdigest()
     columns = [source.image_column, source.text_columns, source.label_columns, source.separators]
-    how = [source.fetch is not None, source.follow_links, source.mapping, source.catalogue.has_pictures]
+    how = [source.fetch is not None, source.follow_links, source.mapping, source.uses_own_pictures]
     reading = json.dumps([str(source.images.resolve()), *columns, *how], default=str)
     return {"model": digest, "catalogue": source.catalogue.digest(), "reading": reading, **options}
 

@@ -132,7 +132,8 @@ class SemArtConfig(PreTrainedConfig):
             raise ValueError(f"temperatures are {self.temperatures}. Allowed are numbers above 0. Give these.")
         weights = [(self.task_weights or {}).get(name, 1.0) for name in self.task_names]
         if weights and not (min(weights) >= 0 and 0 < sum(weights) < math.inf):
-            raise ValueError(f"task_weights are {self.task_weights}. Allowed are numbers from 0, one of them above.")
+            advice = "Allowed are numbers from 0, at least one above it. Correct them."
+            raise ValueError(f"task_weights are {self.task_weights}. {advice}")
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

@@ -142,7 +142,7 @@ class ArtClassificationPipeline(Pipeline):
             is_parallel = self.device.type == "cpu" and batch_size > 1
             num_workers = min(torch.get_num_threads(), MOST_BATCHES) if is_parallel else 1
         if self.device.type == "cpu":
-            batch_size = min(batch_size, ROWS_PER_CORE * max(1, torch.get_num_threads() // num_workers))
+            batch_size = min(batch_size, rows_at_once(num_workers))
         answer = partial(self._batch, respond=respond, raises=on_error == "raise")
         side_by_side = partial(answer_side_by_side, answer, batch_size=batch_size, num_threads=num_workers)
         paintings = rows(inputs)
@@ -317,6 +317,11 @@ def error_of(answer: Mapping[str, Any]) -> str | None:
     error = answer.get("error")
     # Paintings are numbered as they were given: whoever names them needs no number.
     return re.sub(r"^Painting \d+: ", "", error) if isinstance(error, str) else None
+
+
+def rows_at_once(num_threads: int) -> int:
+    """How many paintings each of so many threads works on together, on a CPU."""
+    return ROWS_PER_CORE * max(1, torch.get_num_threads() // num_threads)
 
 
 def answer_side_by_side(

@@ -58,7 +58,7 @@ def test_a_model_of_the_miniature_says_that_it_has_seen_no_real_painting(tmp_pat
         ({"tasks": TASKS, "task_weights": {"style": 1.0}}, r"task_weights names \['style'\]"),
         ({"tasks": TASKS, "temperatures": {"style": 1.0}}, r"temperatures names \['style'\]"),
         ({"tasks": TASKS, "temperatures": {"type": 0.0}}, "numbers above 0"),
-        ({"tasks": TASKS, "task_weights": dict.fromkeys(("type", "school", "medium"), 0.0)}, "from 0, one of them"),
+        ({"tasks": TASKS, "task_weights": dict.fromkeys(("type", "school", "medium"), 0.0)}, "at least one above it"),
         ({"confidence_risks": {"genre": [[0.5, 0.1]]}}, r"confidence_risks names \['genre'\]"),
         ({"format_version": "2.0"}, "format_version '2.0', but this code reads versions up to 1.x"),
     ],
