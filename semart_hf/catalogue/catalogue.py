@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -23,10 +24,8 @@ from .tables import RESERVED_COLUMNS, SPLITS, TEXT_COLUMNS, ReleaseTables, cells
 from .text import unescaped
 
 logger = logging.getLogger(__name__)
-#: The official files by split.
 RELEASE_FILES = {"train": "semart_train.csv", "validation": "semart_val.csv", "test": "semart_test.csv"}
-#: Lies beside the painted miniature alone: its best reachable accuracies.
-MINIATURE_FILE = "ceiling.json"
+MINIATURE_FILE = "ceiling.json"  #: lies beside the painted miniature alone: its best reachable accuracies
 _REQUIRED = ("image_file", "type", "school", "timeframe")
 _SPLIT_NAMES = {split: split for split in SPLITS} | dict.fromkeys(("val", "valid", "dev"), "validation")
 _SPLIT_NAMES |= {"training": "train", "testing": "test"}
@@ -59,15 +58,9 @@ def read_rows(
             "a mapping says (--mapping, docs/catalogue.md)."
         )
     names = (*_REQUIRED, "medium", *TEXT_COLUMNS)
+    rules = {name: ColumnRule((name.upper(),), is_optional=name not in _REQUIRED) for name in names}
     mapping = CatalogueMapping(
-        {name: ColumnRule((name.upper(),), is_optional=name not in _REQUIRED) for name in names},
-        tuple(tasks),
-        files=files,
-        encoding=encoding,
-        delimiter=delimiter,
-        keep=None,
-        splits=splits,
-        has_upper_header=True,
+        rules, tuple(tasks), files, encoding=encoding, delimiter=delimiter, keep=None, splits=splits, is_release=True
     )
     tables = read_catalogue(folder, mapping, follow_links=follow_links)
     for split, name in files.items():
@@ -108,20 +101,14 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
     if rule.column is None and (mapping.splits or None in names):
         splits = _shared_out(rows, rule, mapping.tasks, source)
     else:
-        numbers = {split: number for number, split in enumerate(SPLITS)}
-        of_rows = (numbers.get(split, -1) for split in cells_of(rows, "split"))
-        splits = divided_rows(rows, np.fromiter(of_rows, dtype=np.int8, count=len(rows)))
+        splits = divided_rows(rows, pd.Index(SPLITS).get_indexer([*cells_of(rows, "split")]))
     if not splits:
         raise ValueError(
             f"Got {source} without a readable row that the mapping keeps. Check the file, keep_rows and splits."
         )
-    return ReleaseTables(
-        splits,
-        tuple(_with_separator(task, mapping, splits) for task in mapping.tasks),
-        {table.name: table.encoding for table in sources if table.encoding},
-        problems,
-        follow_links=follow_links,
-    )
+    tasks = tuple(_with_separator(task, mapping, splits) for task in mapping.tasks)
+    encodings = {table.name: table.encoding for table in sources if table.encoding}
+    return ReleaseTables(splits, tasks, encodings, problems, follow_links=follow_links)
 
 
 def merge_tables(releases: Mapping[str, ReleaseTables]) -> ReleaseTables:
@@ -194,7 +181,6 @@ def _read_table(
     """Rows of one file or split in the form of `ReleaseTables`, with the column `split`; odd ones join `problems`."""
     _check_columns(table, mapping, lookups)
     unforeseen: dict[str, Counter[str]] = {target: Counter() for target in mapping.columns}
-    without_split: list[Problem] = []
     names_of_splits = {**_SPLIT_NAMES, **(mapping.splits.values if mapping.splits else {})}
 
     def pieces() -> Iterator[pa.Table]:
@@ -211,15 +197,15 @@ def _read_table(
                 for number, value, split, name in of_rows:
                     if split is None:
                         detail = f"{mapping.splits.column} is {value!r}, which names no split"
-                        without_split.append(Problem(number, None, name, "unknown_split", detail, "dropped"))
+                        problems.append(Problem(number, None, name, "unknown_split", detail, "dropped"))
             arrays = {name: pa.array(values, pa.string()) for name, values in columns.items()}
             yield pa.table({"row_number": pa.array(numbers, pa.int64())} | arrays)
 
-    rows = stored_rows(pieces())
-    findings = []
+    rows, finding = stored_rows(pieces()), partial(Problem, None, table.split, None)
+    problems += [replace(problem, split=table.split) for problem in table.problems]
     if table.num_left_out:
         detail = f"{table.num_left_out} rows of {table.name} by keep_rows"
-        findings.append(("left_out_rows", detail, "left out as the mapping says"))
+        problems.append(finding("left_out_rows", detail, "left out as the mapping says"))
     for target, counts in unforeseen.items():
         rule = mapping.columns[target]
         kind = "uncertain_date" if rule.half_century else "unmapped_value"
@@ -228,10 +214,7 @@ def _read_table(
         details = [f"{value!r} in {count} rows" for value, count in frequent]
         if rest := counts.total() - sum(count for _, count in frequent):
             details.append(f"{len(counts) - len(frequent)} more values in {rest} rows")
-        findings += [(kind, f"{target}: {detail} of {table.name}", action) for detail in details]
-    problems += [replace(problem, split=table.split) for problem in table.problems]
-    problems += [Problem(None, table.split, None, *finding) for finding in findings]
-    problems += without_split
+        problems += [finding(kind, f"{target}: {detail} of {table.name}", action) for detail in details]
     return rows
 
 
@@ -257,8 +240,7 @@ def _common_columns(
     given: dict[str, Sequence[str | None]] = {}
     for target, rule in mapping.columns.items():
         if target != "image" and not set(rule.columns).isdisjoint(cells):
-            values, counts = rule.apply(cells)
-            unforeseen[target].update(counts)
+            values = rule.apply(cells, unforeseen[target])
             is_text = target in TEXT_COLUMNS and target != "image_file"
             given[target] = [value and unescaped(value) for value in values] if is_text else values
     if mapping.image_column and mapping.image_column in cells:

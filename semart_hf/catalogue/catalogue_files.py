@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow
 import pyarrow.parquet
 from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -40,14 +39,17 @@ class SourceTable:
 
     name: str  # the file's, or the split's
     header: list[str]
-    rows: Iterator[tuple[int, Sequence[Any]]]  # number from 1 and cells; parsed when it is asked for, and once
+    rows: Iterator[tuple[int, Mapping[str, Any]]]  # number from 1, and cells by column; parsed when read, once
     encoding: str | None = None
     problems: list[Problem] = field(default_factory=list)  # complete when all rows are read
-    reading: str | None = None  # what a text file's columns were read from, for errors
+    reading: str = ""  # what its columns were read from, for errors
     num_left_out: int = 0  # rows that a mapping leaves out, likewise
     split: str | None = None
     images_folder: Path = Path()  # where its pictures lie, or are written
     picture_roots: tuple[Path, ...] = ()  # where pictures may lie that a data set names in place of their content
+
+    def __post_init__(self) -> None:
+        self.reading = self.reading or f"{self.name}: its columns are {self.header}"
 
     def check_columns(self, named: Iterable[tuple[str, str]], further: Iterable[str] = ()) -> None:
         """Refuse keys of a mapping that name columns which are neither the table's nor `further` ones."""
@@ -55,14 +57,10 @@ class SourceTable:
         if missing := [(key, column) for key, column in named if column not in columns]:
             keys, names = zip(*missing, strict=True)
             raise ValueError(
-                f"Got {', '.join(keys)} with the columns {list(names)}, but they are not in {self._source}. If it was "
+                f"Got {', '.join(keys)} with the columns {list(names)}, but they are not in {self.reading}. If it was "
                 "read wrongly, say encoding: or delimiter: in the mapping, or --encoding or --delimiter; else correct "
                 "the mapping, or write one (docs/catalogue.md)."
             )
-
-    @property
-    def _source(self) -> str:
-        return self.reading or f"{self.name}: its columns are {self.header}"
 
     def pieces(
         self, columns: Set[str] | None, where: Mapping[str, tuple[str, ...]], image_column: str | None = None
@@ -71,32 +69,29 @@ class SourceTable:
 
         Pictures that are embedded in the `image_column` are written to the folder, and read as their names.
         """
-        places = [place for place, column in enumerate(self.header) if columns is None or column in columns]
-        names = [self.header[place] for place in places]
+        names = [column for column in self.header if columns is None or column in columns]
         if twice := sorted({column for column in names if names.count(column) > 1}):
             raise ValueError(
-                f"Got a catalogue with the column {twice[0]!r} twice, in {self._source}. Correct the mapping or file."
+                f"Got a catalogue with the column {twice[0]!r} twice, in {self.reading}. Correct the mapping or file."
             )
-        conditions = [(self.header.index(column), allowed) for column, allowed in where.items()]
         num_read = PIECE_ROWS
         while num_read == PIECE_ROWS:
             numbers, num_read = list[int](), 0
             cells: dict[str, list[str | None]] = {name: [] for name in names}
             for number, row in islice(self.rows, PIECE_ROWS):
                 num_read += 1
-                if any(normal(as_text(row[place])) not in allowed for place, allowed in conditions):
+                if any(normal(as_text(row.get(column))) not in allowed for column, allowed in where.items()):
                     self.num_left_out += 1
                     continue
                 numbers.append(number)
-                path = self.images_folder / f"{Path(self.name).stem}-{number:08d}"
-                for name, place in zip(names, places, strict=True):
+                for name, values in cells.items():
                     is_picture = name == image_column
-                    value = row[place]
-                    cells[name].append(self._write_picture(value, path) if is_picture else as_text(value))
+                    value = row.get(name)
+                    values.append(self._write_picture(value, number) if is_picture else as_text(value))
             yield numbers, cells
 
-    def _write_picture(self, picture: Any, path: Path) -> str | None:
-        """Name of the file that holds an embedded picture, `path` and a digest of it; `None` where there is none."""
+    def _write_picture(self, picture: Any, number: int) -> str | None:
+        """Name of the file that holds a row's embedded picture, with a digest of it; `None` where there is none."""
         content = picture
         if isinstance(picture, Mapping):  # as `datasets` has it, which names the files of an image folder
             named = Path(picture.get("path") or "").resolve()
@@ -108,7 +103,8 @@ class SourceTable:
             found = f"{content!r} where the mapping's image names a column of embedded pictures"
             raise ValueError(f"Got {found}. Say image_file in its place, if that is the name of a file.")
         # Else another file of the same name, or what this one held before, would give the row its picture.
-        path = path.with_name(f"{path.name}-{hashlib.blake2b(content, digest_size=8).hexdigest()}")
+        digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+        path = self.images_folder / f"{Path(self.name).stem}-{number:08d}-{digest}"
         if not path.is_file():  # an interrupted reading goes on where it stopped
             with atomic_file(path) as unfinished:
                 unfinished.write_bytes(content)
@@ -129,7 +125,7 @@ def source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[Sou
             rows = with_named_labels(rows.select_columns([name for name in header if not columns or name in columns]))
             caches = datasets.config.HF_CACHE_HOME, datasets.config.HF_DATASETS_CACHE, HF_HUB_CACHE
             roots = folder, *map(Path, caches)
-            yield SourceTable(split, header, _cells(rows, header), split=split, picture_roots=roots)
+            yield SourceTable(split, header, enumerate(rows, start=1), split=split, picture_roots=roots)
         return
     if is_imagefolder:
         files = _imagefolder_files(folder)
@@ -143,8 +139,9 @@ def source_tables(source: str | Path, mapping: CatalogueMapping) -> Iterator[Sou
     for split, path in files.items():
         table = read_table(path, mapping, mapping.source_columns, None if is_imagefolder else mapping.format)
         table.split, table.images_folder = split, path.parent if is_imagefolder else images_folder
-        if mapping.has_upper_header:
+        if mapping.is_release:
             table.header = [name.upper() for name in table.header]
+            table.rows = ((number, {name.upper(): cell for name, cell in row.items()}) for number, row in table.rows)
         yield table
 
 
@@ -161,8 +158,7 @@ def read_table(path: Path, mapping: CatalogueMapping, columns: Set[str] | None, 
     if form == "jsonl":
         _, encoding, problems = open_lines(path, mapping.encoding)
         header = list(dict.fromkeys(name for _, record in _json_records(path, encoding, problems) for name in record))
-        rows = ((line, [record.get(name) for name in header]) for line, record in _json_records(path, encoding, []))
-        return SourceTable(path.name, header, rows, encoding, problems)
+        return SourceTable(path.name, header, _json_records(path, encoding, []), encoding, problems)
     if form == "parquet":
         try:
             file = pyarrow.parquet.ParquetFile(path)
@@ -170,12 +166,13 @@ def read_table(path: Path, mapping: CatalogueMapping, columns: Set[str] | None, 
             raise ValueError(f"Got {path}, which is no Parquet file ({error}). Check the download.") from error
         header = file.schema_arrow.names
         wanted = [name for name in header if columns is None or name in columns]
-        batches = file.iter_batches(_BATCH_SIZE, columns=wanted)
-        return SourceTable(path.name, header, _cells((row for batch in batches for row in batch.to_pylist()), header))
+        records = (record for batch in file.iter_batches(_BATCH_SIZE, columns=wanted) for record in batch.to_pylist())
+        return SourceTable(path.name, header, enumerate(records, start=1))
     default = "\t" if form == "tsv" else ","
     text = read_records(path, delimiter=mapping.delimiter, encoding=mapping.encoding, default=default)
     header = [as_text(name) or f"column_{number}" for number, name in enumerate(text.header.fields, start=1)]
-    return SourceTable(path.name, header, checked_rows(text), text.encoding, text.problems, text.reading)
+    rows = ((number, dict(zip(header, fields, strict=True))) for number, fields in checked_rows(text))
+    return SourceTable(path.name, header, rows, text.encoding, text.problems, text.reading)
 
 
 def _imagefolder_files(folder: Path) -> dict[str | None, Path]:
@@ -190,10 +187,6 @@ def _imagefolder_files(folder: Path) -> dict[str | None, Path]:
             "a sub-folder by split, what each picture (file_name) is. Write it."
         )
     return by_split
-
-
-def _cells(rows: Iterable[Mapping[str, Any]], header: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:
-    return enumerate(([row.get(column) for column in header] for row in rows), start=1)
 
 
 def with_named_labels(rows: datasets.Dataset) -> datasets.Dataset:
@@ -241,7 +234,7 @@ def _read_workbook(path: Path) -> SourceTable:
     below_first(rows, [(first - top, last + 1 - top, column - left) for (first, column), (last, _) in areas])
     header = [as_text(name) or f"column_{number}" for number, name in enumerate(rows[0], start=1)]
     filled = ((number, row) for number, row in enumerate(rows[1:], start=1) if any(map(as_text, row)))
-    return SourceTable(path.name, header, filled)
+    return SourceTable(path.name, header, ((number, dict(zip(header, row, strict=True))) for number, row in filled))
 
 
 def below_first(rows: Sequence[list[Any]], areas: Iterable[tuple[int, int, int]]) -> None:

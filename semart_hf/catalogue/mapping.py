@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ from .text import MAPPINGS, template_parts
 #: Catalogues that are no files of rows; `hub` is a data set id, or a folder that `datasets.load_dataset` opens.
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "workbook", "imagefolder", "hub")
 SEMART_NAMES = [task.name for task in SEMART_TASKS]
-#: Columns of some rows: cells by name, strings or `None`.
-Columns = Mapping[str, Sequence[str | None]]
+Columns = Mapping[str, Sequence[str | None]]  #: of some rows, by their names
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,9 @@ class ColumnRule:
     end_column: str | None = None  # of the last year, where dates are spans
     is_optional: bool = False  # whether the catalogue may have none of `columns`
 
-    def apply(self, cells: Columns) -> tuple[list[str | None], Counter[str]]:
-        """The column's value for each row, and how often a value was met that the rule does not foresee."""
-        names = [column for column in self.columns if column in cells]
-        rows = zip(*(cells[name] for name in names), strict=True)
+    def apply(self, cells: Columns, unforeseen: Counter[str]) -> list[str | None]:
+        """The column's value for each row; a value that the rule does not foresee is counted among the others."""
+        rows = zip(*(cells[name] for name in self.columns if name in cells), strict=True)
         if self.template:
             fill = re.sub(r"\{[^{}]+\}", "%s", self.template.replace("%", "%%"))
             texts = [None if None in row else fill % row for row in rows]
@@ -50,9 +48,8 @@ class ColumnRule:
         if self.pattern:
             matches = [text and self.pattern.search(text) for text in texts]
             texts = [match[1] if match else None for match in matches]
-        unforeseen: Counter[str] = Counter()
         if not self.half_century:
-            return [self._value_of(text, unforeseen) for text in texts], unforeseen
+            return [self._value_of(text, unforeseen) for text in texts]
         ends = cells[self.end_column] if self.end_column else [None] * len(texts)
         pairs = zip(texts, ends, strict=True)
         spans = [tuple(None if normal(one) in self.missing else one for one in pair) for pair in pairs]
@@ -60,7 +57,7 @@ class ColumnRule:
         for span, value in zip(spans, values, strict=True):
             if value is None and any(map(normal, span)):  # a dash is no date
                 unforeseen[" to ".join(filter(None, dict.fromkeys(span)))] += 1
-        return values, unforeseen
+        return values
 
     def _value_of(self, text: str | None, unforeseen: Counter[str]) -> str | None:
         pieces = map(str.strip, text.split(self.separator) if text and self.separator else [text or ""])
@@ -129,23 +126,21 @@ class CatalogueMapping:
     joins: tuple[Join, ...] = ()
     keep: tuple[str, ...] | None = ()  # further columns; `None` for all
     splits: SplitRule | None = None  # `None` goes by the files
-    has_upper_header: bool = False  # whether columns are called by their names in upper case, as in a SemArt release
+    is_release: bool = False  # of SemArt, whose columns are called by their names in upper case
 
     @property
     def image_column(self) -> str | None:
         """Column of embedded pictures; a catalogue may be without it where there is a rule for `image_file` too."""
         return self.columns["image"].columns[0] if "image" in self.columns else None
 
-    def needed_columns(self, names: Set[str]) -> list[tuple[str, str]]:
+    def needed_columns(self, names: Set[str]) -> Iterator[tuple[str, str]]:
         """Key and name of the columns that a catalogue with these names must have."""
-        needed = []
         for target, rule in self.columns.items():
             is_there = not names.isdisjoint(rule.columns)
             if rule.template if is_there else not (rule.is_optional or target == "image"):
-                needed += [(f"columns.{target}", column) for column in rule.columns]
+                yield from ((f"columns.{target}", column) for column in rule.columns)
             if rule.end_column and (is_there or not rule.is_optional):
-                needed.append((f"columns.{target}.to", rule.end_column))
-        return needed
+                yield f"columns.{target}.to", rule.end_column
 
     @property
     def source_columns(self) -> frozenset[str] | None:
@@ -161,19 +156,17 @@ class CatalogueMapping:
 def load_mapping(name_or_path: str | Path, tasks: Sequence[Any] | None = None) -> CatalogueMapping:
     """The mapping in a YAML file, or the one of this name that is shipped; with its own tasks, or with `tasks`."""
     shipped = {path.stem: path for path in sorted(MAPPINGS.glob("*.yaml"))}
-    path = Path(name_or_path)
-    if not path.is_file():
-        path = shipped.get(str(name_or_path), path)
+    path = Path(name_or_path) if Path(name_or_path).is_file() else shipped.get(str(name_or_path))
+    if path is None:
+        raise ValueError(
+            f"Got the mapping {name_or_path}, but there is no such file, and the names are {[*shipped]}. Correct it."
+        )
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
         if tasks and isinstance(content, Mapping):
             own = {task.name: task.entry for task in read_tasks(content.get("tasks") or SEMART_NAMES)}
             content = {**content, "tasks": [own.get(task, task) if isinstance(task, str) else task for task in tasks]}
         return parse_mapping(content)
-    except FileNotFoundError:
-        raise ValueError(
-            f"Got the mapping {name_or_path}, but there is no such file, and the names are {[*shipped]}. Correct it."
-        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"Got {path}, which is no YAML: {error}. Correct it there.") from error
     except ValueError as error:
@@ -198,20 +191,20 @@ def parse_mapping(content: Any) -> CatalogueMapping:
 
 def _with_column(task: Task, columns: dict[str, ColumnRule]) -> Task:
     """The task as the prepared data has it; a column of the catalogue itself that it names gets a rule."""
-    is_derived = task.name == "medium" and "technique" in columns
-    if task.source in columns or is_derived:
-        if task.kind == "multi_label" and task.source in columns:
-            rule = columns[task.source]
-            separator = rule.separator or task.separator or "|"  # as lists are read
-            columns[task.source] = replace(rule, takes_all=True, separator=separator)
-            return replace(task, separator="|")
-        return task
-    if task.rule:
+    is_mapped = task.source in columns or (task.name == "medium" and "technique" in columns)
+    if task.rule and not is_mapped:
         raise ValueError(
             f"Got the task {task.name} from {task.source!r}, which {list(columns)} lack. Add {task.source} to columns."
         )
-    columns[task.name] = ColumnRule((task.source,))
-    return _with_column(replace(task, column=None), columns)
+    if not is_mapped:
+        columns[task.name] = ColumnRule((task.source,))
+        task = replace(task, column=None)
+    if task.kind != "multi_label" or task.source not in columns:
+        return task
+    rule = columns[task.source]
+    separator = rule.separator or task.separator or "|"  # as lists are read
+    columns[task.source] = replace(rule, takes_all=True, separator=separator)
+    return replace(task, separator="|")
 
 
 def normal(value: str | None) -> str:

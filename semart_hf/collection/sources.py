@@ -9,6 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
@@ -74,8 +75,8 @@ class Source(NamedTuple):
             return
         for row in self.catalogue.rows():
             cells = {name: [row.cells.get(name)] for name in {*self.catalogue.columns, *row.cells}}
-            rules = self.mapping.columns.items()
-            made = {name: rule.apply(cells)[0][0] for name, rule in rules if not cells.keys().isdisjoint(rule.columns)}
+            rules = [item for item in self.mapping.columns.items() if not cells.keys().isdisjoint(item[1].columns)]
+            made = {name: rule.apply(cells, Counter())[0] for name, rule in rules}
             kept = (normal(row.cells.get(name)) in allowed for name, allowed in self.mapping.keep_rows.items())
             problem = row.problem or (None if all(kept) else "The mapping leaves this row out.")
             yield row._replace(cells={**row.cells, **made}, problem=problem)
