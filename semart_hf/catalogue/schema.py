@@ -70,6 +70,13 @@ class Task:
             return labels_in(cell, self.separator)
         return None if cell is None else [cell]
 
+    def number_of(self, cell: str | None, numbers: Mapping[str, int]) -> int | list[int] | None:
+        """The number of a cell's label, or of each of several, without those that are too rare."""
+        if self.kind != "multi_label":
+            return label_number(cell, numbers)
+        labels = self.labels_of(cell)
+        return None if labels is None else [numbers[label] for label in labels if label in numbers]
+
     @property
     def entry(self) -> dict[str, Any]:
         """What a recipe says of it, as `read_tasks` reads it."""
@@ -78,8 +85,7 @@ class Task:
     @property
     def origin(self) -> dict[str, str]:
         """Name, and what else of it a configuration keeps to read other data likewise."""
-        kept = ("name", "column", "rule", "kind", "unit", "separator")
-        return {name: value for name in kept if (value := getattr(self, name)) is not None}
+        return {name: value for name, value in self.entry.items() if name not in ("min_label_count", "order")}
 
 
 #: SemArt's tasks, in the order of every column, head and table: those of all data that declares no others.
@@ -173,9 +179,7 @@ def scale_of(task: Mapping[str, Any]) -> Scale | None:
     if positions is None:
         positions = [None if label == UNKNOWN else number for number, label in enumerate(labels)]
     places = np.array(positions, dtype=np.float64)
-    is_placed = ~np.isnan(places)
-    steps = np.full(len(places), np.nan)
-    steps[is_placed] = np.unique(places[is_placed], return_inverse=True)[1]
+    steps = np.where(np.isnan(places), np.nan, np.searchsorted(np.unique(places), places))
     return Scale(places, steps, unit, "step")
 
 
@@ -221,11 +225,9 @@ def ordered_labels(labels: Sequence[str], order: Sequence[str] | None, task: str
 
 def labels_in(cell: Any, separator: str | None) -> list[str] | None:
     """The labels of a multi-label cell, each once; `None` for an empty cell, `[]` for an empty list: it has none."""
-    if cell is None or (isinstance(cell, float) and cell != cell):
+    if cell is None or (isinstance(cell, float) and cell != cell) or (isinstance(cell, str) and not cell.strip()):
         return None
     if isinstance(cell, str):
-        if not cell.strip():
-            return None
         parts: Iterable[Any] = cell.split(separator) if separator else [cell]
     elif isinstance(cell, Iterable) and not isinstance(cell, Mapping | bytes):
         parts = cell

@@ -6,7 +6,7 @@ import mmap
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,11 @@ from datasets.table import InMemoryTable
 from semart_hf.files import full_disk_explained
 
 from .picture_files import find_picture
-from .schema import (
-    SEMART_TASKS,
-    UNKNOWN,
-    Problem,
-    Task,
-    label_number,
-    learn_vocabulary,
-    numbers_of_labels,
-    ordered_labels,
-)
+from .schema import SEMART_TASKS, UNKNOWN, Problem, Task, learn_vocabulary, numbers_of_labels, ordered_labels
 from .text import is_description_alone, text_of
 
 logger = logging.getLogger(__name__)
-#: The splits' names in `datasets`, in their order.
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")  #: by their names in `datasets`, in their order
 #: Columns that every prepared dataset has between `image` and the columns that only some releases have.
 TEXT_COLUMNS = ("image_file", "description", "author", "title", "technique", "date")
 #: Columns that say where a row comes from; a dataset made of the rows leaves them out.
@@ -43,8 +33,7 @@ ORIGIN_COLUMNS = ("row_number", "images_folder")
 RESERVED_COLUMNS = (
     *ORIGIN_COLUMNS, "image", "text", "split", "release", "label_names", "findings", "picture_found", "picture_status",
 )  # fmt: skip
-#: Rows that are read, made and written at a time.
-PIECE_ROWS = 1024
+PIECE_ROWS = 1024  #: that are read, made and written at a time
 
 
 @dataclass(frozen=True)
@@ -75,17 +64,13 @@ class ReleaseTables:
 
     def features(self, vocabularies: Mapping[str, Sequence[str]], has_text: bool = True) -> datasets.Features:
         """The typed columns of a data set that is made of these rows."""
-        labels = {name: datasets.ClassLabel(names=list(vocabularies[name])) for name in self.labelled_tasks}
-        several = [task.name for task in self.tasks if task.kind == "multi_label"]
+        word = datasets.Value("string")
+        features = {"image": datasets.Image(), **dict.fromkeys(TEXT_COLUMNS, word)}
+        for name, task in self.labelled_tasks.items():
+            label = datasets.ClassLabel(names=list(vocabularies[name]))
+            features[name] = datasets.List(label) if task.kind == "multi_label" else label
         words = ("text", *self.extra_columns) if has_text else self.extra_columns
-        return datasets.Features(
-            {
-                "image": datasets.Image(),
-                **dict.fromkeys(TEXT_COLUMNS, datasets.Value("string")),
-                **{name: datasets.List(label) if name in several else label for name, label in labels.items()},
-                **dict.fromkeys(words, datasets.Value("string")),
-            }
-        )
+        return datasets.Features({**features, **dict.fromkeys(words, word)})
 
     def vocabularies(self, min_label_count: int) -> dict[str, list[str]]:
         """Labels by task, learned from train, or from all rows where there is no train split."""
@@ -123,40 +108,32 @@ def typed_splits(
         for task in (task for task, labels in vocabularies.items() if labels == [UNKNOWN]):
             finding = f"No {task} occurs {min_label_count} times in train: its only label is {UNKNOWN}."
             logger.warning("%s Lower min_label_count to learn it.", finding)
-    problems = list(tables.problems)
-    splits = datasets.DatasetDict(
-        {split: _typed_split(tables, split, vocabularies, text_columns, problems) for split in tables.splits}
-    )
-    for kind, count in Counter(problem.problem for problem in problems).most_common():
-        first = next(problem for problem in problems if problem.problem == kind)
+    tables = replace(tables, problems=[*tables.problems])
+    splits = {split: _typed_split(tables, split, vocabularies, text_columns) for split in tables.splits}
+    for kind, count in Counter(problem.problem for problem in tables.problems).most_common():
+        first = next(problem for problem in tables.problems if problem.problem == kind)
         logger.warning("%s in %d rows, first: %s (%s).", kind, count, first.sentence, first.action)
-    return splits
+    return datasets.DatasetDict(splits)
 
 
 def _typed_split(
-    tables: ReleaseTables,
-    split: str,
-    vocabularies: Mapping[str, Sequence[str]],
-    text_columns: Sequence[str] | str,
-    problems: list[Problem],
+    tables: ReleaseTables, split: str, vocabularies: Mapping[str, Sequence[str]], text_columns: Sequence[str] | str
 ) -> datasets.Dataset:
-    """One split: the words stay where they lie, and only what is new is written."""
+    """One split: the words stay where they lie, and only what is new is written; odd pictures are new problems."""
     rows, tasks, features = tables.splits[split], tables.labelled_tasks, tables.features(vocabularies)
     numbers = {name: numbers_of_labels(vocabularies[name]) for name in tasks}
     is_description = is_description_alone(text_columns)
 
     def pieces() -> Iterator[pa.Table]:
         for cells in rows.iter(PIECE_ROWS):
-            new: dict[str, list[Any]] = {"image": []}
-            for row, folder, name in zip(
-                cells["row_number"], cells["images_folder"], cells["image_file"], strict=True
-            ):
-                found = find_picture(folder, name, follow_links=tables.follow_links)
-                new["image"].append(str(found) if isinstance(found, Path) else None)
-                if not isinstance(found, Path):
-                    problems.append(Problem(row, split, name, *found, "kept without a picture"))
+            places = zip(cells["images_folder"], cells["image_file"], strict=True)
+            found = [find_picture(*place, follow_links=tables.follow_links) for place in places]
+            new: dict[str, list[Any]] = {"image": [str(one) if isinstance(one, Path) else None for one in found]}
+            for row, name, one in zip(cells["row_number"], cells["image_file"], found, strict=True):
+                if not isinstance(one, Path):
+                    tables.problems.append(Problem(row, split, name, *one, "kept without a picture"))
             for name, task in tasks.items():
-                new[name] = [numbered(cell, task, numbers[name]) for cell in cells[name]]
+                new[name] = [task.number_of(cell, numbers[name]) for cell in cells[name]]
             if not is_description:
                 each_row = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
                 new["text"] = [text_of(row, text_columns) for row in each_row]
@@ -199,15 +176,7 @@ def labels_of_task(tables: Iterable[datasets.Dataset], task: Task) -> Iterator[s
     return chain.from_iterable(task.labels_of(cell) or () for rows in tables for cell in cells_of(rows, task.name))
 
 
-def numbered(cell: str | None, task: Task, numbers: Mapping[str, int]) -> int | list[int] | None:
-    """The number of a cell's label, or of each of several, without those that are too rare."""
-    if task.kind != "multi_label":
-        return label_number(cell, numbers)
-    labels = task.labels_of(cell)
-    return None if labels is None else [numbers[label] for label in labels if label in numbers]
-
-
-def divided_rows(rows: datasets.Dataset, split_numbers: npt.NDArray[np.int8]) -> dict[str, datasets.Dataset]:
+def divided_rows(rows: datasets.Dataset, split_numbers: npt.NDArray[np.integer]) -> dict[str, datasets.Dataset]:
     """Rows by split, of which each row's number in `SPLITS` is given, without splits that have none."""
     rows, splits = rows.remove_columns({"split"}.intersection(rows.column_names)), {}
     for number, split in enumerate(SPLITS):

@@ -7,9 +7,8 @@ import os
 import shutil
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
@@ -27,16 +26,14 @@ from tqdm import tqdm
 
 from semart_hf.catalogue.picture_files import check_enough_pictures
 from semart_hf.catalogue.schema import UNKNOWN, Problem
-from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, cells_of, labels_of_task, numbered
+from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, cells_of, labels_of_task
 from semart_hf.catalogue.text import WAYS_OF_NAMING
 from semart_hf.files import atomic_folder, full_disk_explained, locked, read_json, write_json, write_text
 
 from .shards import MAX_BITS, Mirror, Preparation, PreparationOptions, shard_file, write_shard
 
 logger = logging.getLogger(__name__)
-# For so many rows further processes take longer to start than they save.
-_FEW_ROWS = 200
-_SINGLE: tuple[int, int, Callable[[], None]] = (0, 1, lambda: None)
+_FEW_ROWS = 200  # for so many, further processes take longer to start than they save
 _MOST_SIZES, _MOST_COPIES = 5000, 100  # in the summary
 _MOST_ROWS = 20  # dropped ones, in an error
 # By column, what a copy within a split and one between splits are called. The first that a row has of each counts.
@@ -73,9 +70,9 @@ def prepare_paintings(
     """
     output = Path(output_dir).absolute()
     preparation = Preparation(tables, options or PreparationOptions())
-    index, count, barrier = (
-        _SINGLE if state is None else (state.process_index, state.num_processes, state.wait_for_everyone)
-    )
+    index, count, barrier = 0, 1, lambda: None
+    if state is not None:
+        index, count, barrier = state.process_index, state.num_processes, state.wait_for_everyone
     if num_proc is None:
         num_rows = sum(map(len, tables.splits.values())) // count
         cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
@@ -112,9 +109,7 @@ def _write_shards(
     preparation: Preparation, work: Path, index: int, count: int, num_proc: int, mirror: Mirror | None
 ) -> None:
     """Write the shards of one of `count` processes, in `num_proc` ones of its own."""
-    write = partial(
-        write_shard, folder=work, schema=preparation.features.arrow_schema, options=preparation.options, mirror=mirror
-    )
+    write = partial(write_shard, folder=work, schema=preparation.schema, options=preparation.options, mirror=mirror)
     num_rows = sum(map(len, preparation.tables.splits.values()))
     shards = preparation.shards(index, count)
     with tqdm(total=num_rows // count, unit="row", desc="Preparing", smoothing=0.1, disable=index > 0) as bar:
@@ -124,7 +119,7 @@ def _write_shards(
             return
         # A forked process has what this one has imported; elsewhere than on Linux, libraries do not bear forking.
         context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        executor = ProcessPoolExecutor(num_proc, context, _end_with_parent, (os.getpid(),))
+        executor = ProcessPoolExecutor(num_proc, context, _end_with_parent)
         try:
             running = {executor.submit(write, shard) for shard in islice(shards, 2 * num_proc)}  # held at a time
             while running:
@@ -154,15 +149,14 @@ def _summary_at(output: Path, key: str) -> dict[str, Any] | None:
     )
 
 
-def _end_with_parent(parent: int) -> None:
+def _end_with_parent() -> None:
     """Let this process end once its parent has: one that is killed cannot tell it."""
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
+    def watch(parent: Any) -> None:
+        parent.join()
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, args=[multiprocessing.parent_process()], daemon=True).start()
 
 
 def write_dataset(
@@ -278,11 +272,10 @@ def _labels(preparation: Preparation, files: Mapping[str, Sequence[Path]]) -> di
     for task in tables.tasks:
         by_label, counts = preparation.numbers[task.name], labels.setdefault(task.name, {})
         for split, table in cells.items():
-            numbers = Counter[int | None]()
-            for cell in table[task.name].to_pylist():
-                # A number, or the text of a column that texts are made of too.
-                number = numbered(cell, task, by_label) if isinstance(cell, str) else cell
-                numbers.update(number if isinstance(number, list) else [number])
+            column = table[task.name].to_pylist()
+            if task.name in TEXT_COLUMNS:  # which texts are made of too
+                column = [task.number_of(cell, by_label) for cell in column]
+            numbers = Counter(number for cell in column for number in (cell if isinstance(cell, list) else [cell]))
             counts[split] = {label: numbers[n] for label, n in by_label.items()} | {"unknown": numbers[None]}
         all_labels = labels_of_task(tables.splits.values(), task)
         rare[task.name] = Counter(label for label in all_labels if label not in by_label)

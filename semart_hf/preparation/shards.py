@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,20 +17,19 @@ import fsspec  # type: ignore[import-untyped]
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, ImageOps
 
 import semart_hf
 from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
 from semart_hf.catalogue.schema import UNKNOWN, numbers_of_labels
-from semart_hf.catalogue.tables import ReleaseTables, labels_of_task, numbered
+from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, labels_of_task
 from semart_hf.catalogue.text import answers_in_text, is_description_alone, mask_label_words, named_labels, text_of
 from semart_hf.files import atomic_file, read_json, write_text
 from semart_hf.model.picture_sources_semart import picture_error, read_file
 from semart_hf.model.pictures_semart import PictureError, open_picture, reduce_jpeg, to_rgb
 
 logger = logging.getLogger(__name__)
-#: Rows that are read together from a shard: few enough to stream, enough for a download.
-ROWS_PER_GROUP = 64
+ROWS_PER_GROUP = 64  #: that are read together from a shard: few enough to stream, enough for a download
 _FORMAT = 5  # a shard whose note was written under another number is written again
 #: How a prepared picture can be stored: ending of its name and Pillow's options; from 92 on no losses are seen.
 ENCODINGS: dict[str, tuple[str, dict[str, object]]] = {
@@ -82,39 +81,35 @@ class Preparation:
             logger.warning(remark)
         self.vocabularies = tables.vocabularies(options.min_label_count)
         self.numbers = {name: numbers_of_labels(labels) for name, labels in self.vocabularies.items()}
-        self.labelled = tables.labelled_tasks
         train = [rows for split, rows in tables.splits.items() if split == "train"]
         self.seen = {task.name: {*labels_of_task(train, task), UNKNOWN} for task in tables.tasks if train}
         has_text = options.mask_label_words or not is_description_alone(options.text_columns)
-        self.features = tables.features(self.vocabularies, has_text)
+        self.schema = tables.features(self.vocabularies, has_text).arrow_schema
 
     def shards(self, index: int = 0, count: int = 1) -> Iterator[Shard]:
         """The shards of every split, made one at a time; of `count` processes those of one, by its `index`."""
-        pieces = (
-            (split, number, rows)
-            for split, table in self.tables.splits.items()
-            for number, rows in enumerate(table.with_format("arrow").iter(self.options.rows_per_shard))
-        )
-        for split, number, rows in islice(pieces, index, None, count):
-            yield split, number, [*map(self._row, rows.to_pylist())]
+        processes = cycle(range(count))
+        for split, table in self.tables.splits.items():
+            for number, rows in enumerate(table.with_format("arrow").iter(self.options.rows_per_shard)):
+                if next(processes) == index:
+                    yield split, number, [*map(self._row, rows.to_pylist())]
 
     def key(self, with_times: bool = False, min_pictures: float = 0.0) -> str:
         """Digest of the catalogue's words, the names and sizes of its pictures (and their times), and the options."""
         digest = hashlib.blake2b(digest_size=16)
         entries = [entry for task in self.tables.tasks if len(entry := task.entry) > 1]
         digest.update(json.dumps([asdict(self.options), self.vocabularies, *entries]).encode())
-        num_named, num_found, examples = 0, 0, list[str]()
+        num_found, missing = 0, list[str]()
         for split, _, rows in self.shards():
             for row in rows:
                 found, status = row.pop("picture_found"), row.pop("picture_status")
-                num_named += row["image_file"] is not None
                 num_found += status is not None
-                if row["image_file"] is not None and status is None and len(examples) < 3:
-                    examples.append(f"{split} row {row['row_number']}: {found[1]}")
+                if row["image_file"] is not None and status is None:
+                    missing.append(f"{split} row {row['row_number']}: {found[1]}")
                 words = {name: value for name, value in row.items() if name not in ("images_folder", "findings")}
                 size_and_time = status and (status[0], status[1] if with_times else 0)
                 digest.update(json.dumps([split, words, size_and_time], default=str).encode())
-        check_enough_pictures(num_named, num_found, examples, min_pictures)
+        check_enough_pictures(num_found + len(missing), num_found, missing, min_pictures)
         return digest.hexdigest()
 
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,9 +125,9 @@ class Preparation:
                 if self.seen and label not in self.seen[task.name]:  # not even too rarely
                     action = "kept, without it" if several else f"kept, as {UNKNOWN}"
                     findings.append(("unseen_label", f"train never has the {task.name} {label!r}", action))
+            if task.name not in TEXT_COLUMNS:
+                row[task.name] = task.number_of(cells[task.name], self.numbers[task.name])
         row["label_names"] = label_names | {"author": row["author"]}
-        for name, task in self.labelled.items():
-            row[name] = numbered(row[name], task, self.numbers[name])
         found = find_picture(row["images_folder"], row["image_file"], follow_links=self.tables.follow_links)
         status = found.stat() if isinstance(found, Path) else None
         row |= {"picture_found": found, "picture_status": status and (status.st_size, status.st_mtime_ns)}
@@ -235,8 +230,7 @@ def _kept_rows(shard: Shard, options: PreparationOptions, note: dict[str, Any]) 
         is_kept = picture is not None or text is not None
         place = {"row": row["row_number"], "image_file": row["image_file"], "release": row.get("release")}
         for kind, detail, action in [*findings, *(row["findings"] if is_kept else ())]:
-            finding = {"problem": kind, "detail": detail, "action": action}
-            note["problems"].append({**place, "split": split, **finding})
+            note["problems"].append({**place, "split": split, "problem": kind, "detail": detail, "action": action})
         if not is_kept:
             continue
         facts = place | {"description": None if description is None else text_digest(description), "named": None}
@@ -244,8 +238,7 @@ def _kept_rows(shard: Shard, options: PreparationOptions, note: dict[str, Any]) 
             facts["named"] = sorted(named_labels(text, row["label_names"]))
             text = mask_label_words(text, row["label_names"]) if options.mask_label_words else text
         if picture is not None:
-            facts |= {"picture": picture.source_digest.hex(), "signature": picture.signature.hex()}
-            facts |= {"source_size": picture.source_size, "source_format": picture.source_format}
+            facts |= picture.facts
             name = Path(row["image_file"].replace("\\", "/")).stem + ENCODINGS[options.encoding][0]
             image = {"bytes": picture.content, "path": name}
         note["rows"].append(facts)
@@ -265,11 +258,10 @@ class PreparedPicture(NamedTuple):
     """A picture as it is stored, and what was learned on the way."""
 
     content: bytes  # the encoded file
-    source_size: tuple[int, int]  # width and height in the source's file, before EXIF rotation
-    source_format: str  # by Pillow's name
-    source_digest: bytes  # 16 bytes
-    signature: bytes  # see `picture_signature`
     num_frames: int  # more than 1 for an animation or a file of several pages, of which the first is stored
+    # `picture`, a digest of the source's file, and `signature`, by `picture_signature`, both in hexadecimal digits;
+    # `source_size`, width and height before EXIF rotation; `source_format`, by Pillow's name.
+    facts: dict[str, Any]
 
 
 def prepare_picture(path: Path, *, image_size: int, encoding: str = "jpeg") -> PreparedPicture:
@@ -293,23 +285,17 @@ def prepare_picture(path: Path, *, image_size: int, encoding: str = "jpeg") -> P
         is_plain = source_format == "JPEG" and picture.mode == "RGB" and set(picture.info) <= _PLAIN_INFO
         reduce_jpeg(picture, image_size)
         rgb = to_rgb(picture)
-    shorter = min(rgb.size)
-    size = [max(1, round(side * image_size / shorter)) for side in rgb.size]
-    small = rgb if shorter <= image_size else rgb.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+    is_small = min(rgb.size) <= image_size
+    small = rgb if is_small else ImageOps.cover(rgb, (image_size, image_size), Image.Resampling.LANCZOS)
     content = source
     if not (is_plain and small.size == source_size and encoding == "jpeg"):
         file, bare = io.BytesIO(), Image.new(small.mode, small.size)  # else PNG and WebP have its profile and EXIF
         bare.paste(small)
         bare.save(file, **ENCODINGS[encoding][1])
         content = file.getvalue()
-    return PreparedPicture(
-        content=content,
-        source_size=source_size,
-        source_format=source_format,
-        source_digest=hashlib.blake2b(source, digest_size=16).digest(),
-        signature=picture_signature(small),
-        num_frames=num_frames,
-    )
+    digest, signature = hashlib.blake2b(source, digest_size=16).hexdigest(), picture_signature(small).hex()
+    facts = {"picture": digest, "signature": signature, "source_size": source_size, "source_format": source_format}
+    return PreparedPicture(content, num_frames, facts)
 
 
 def picture_signature(picture: Image.Image) -> bytes:
