@@ -13,8 +13,7 @@ ENDINGS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".jp2", ".j2k", ".jpf", ".jpx",
     ".avif", ".heic", ".heif", ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
-# By systems, beside hidden folders such as .ipynb_checkpoints.
-_LEFT_BEHIND = ("__macosx", "@eadir", "$recycle.bin")
+_LEFT_BEHIND = ("__macosx", "@eadir", "$recycle.bin")  # by systems, beside hidden folders
 
 
 def is_picture_file(path: str | Path) -> bool:

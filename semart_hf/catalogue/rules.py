@@ -11,8 +11,7 @@ from typing import Any
 
 from .text import word_table
 
-# Within a vaguer date, such as "17th century", no half-century is likelier than its neighbour.
-_LONGEST_SPAN = 50
+_LONGEST_SPAN = 50  # within a vaguer date, such as "17th century", no half-century is likelier than its neighbour
 _WORDS = word_table("dates")
 
 
@@ -72,9 +71,8 @@ def half_century_of(text: str | None, end_text: str | None = None) -> str | None
     return timeframes.pop() if len(timeframes) == 1 else None
 
 
-def half_century(year: int, end_year: int | None = None) -> str | None:
-    """Timeframe of a year or of the middle of a span; `None` before Christ, in the future, or over fifty years."""
-    end_year = year if end_year is None else end_year
+def half_century(year: int, end_year: int) -> str | None:
+    """Timeframe of the middle of a span of years; `None` before Christ, in the future, or over fifty years."""
     if year < 1 or end_year > date.today().year or not 0 <= end_year - year <= _LONGEST_SPAN:
         return None
     start = ((year + end_year) // 2 - 1) // 50 * 50 + 1
@@ -95,8 +93,7 @@ def _spans(text: str | None) -> list[tuple[int, int]]:
     if whole := _part_of_century(_BESIDE.sub(" ", plain).strip()) or _part_of_century(plain.strip()):
         return [whole]
     if numeric := _NUMERIC_DATE.fullmatch(plain.strip()):
-        year = int(numeric[1] or numeric[2])
-        return [(year, year)]
+        plain = numeric[1] or numeric[2]
     plain = " ".join(_DAY_AND_MONTH.sub(" ", _BESIDE.sub(" ", _AFTER_CHRIST.sub(" ", plain))).split())
     if between := _BETWEEN.fullmatch(plain):
         first, last = _span(between[1]), _span(between[2])
@@ -115,12 +112,10 @@ def _span(part: str) -> list[tuple[int, int]]:
         first, last = (int(re.sub(r"\D", digit, part)) for digit in "09")
         return [(first, first), (last, last)]
     if span := _SPAN.fullmatch(part):
-        start, end = span[1], span[3]
-        if len(end) == 3 < len(start):
-            return []
-        end = start[: max(0, len(start) - len(end))] + end
+        start, digits = span[1], span[3]
+        end = start[: max(0, len(start) - len(digits))] + digits
         decades = [year for year, is_decade in ((start, span[2]), (end, span[4])) if is_decade]
-        if not all(re.fullmatch(r"\d\d[1-9]0", year) for year in decades):
+        if len(digits) == 3 < len(start) or not all(re.fullmatch(r"\d\d[1-9]0", year) for year in decades):
             return []
         return [(int(start), int(end) + (9 if span[4] else 0))]
     if decade := _DECADE.fullmatch(part.rstrip("?")):  # "1600s" may be a century
@@ -152,8 +147,6 @@ def _without_accents(text: str) -> str:
     return "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
 
 
-# Medium and words of each rule.
-_Rules = list[tuple[str, re.Pattern[str]]]
 # The typing errors are the official release's.
 _TRANSFERRED = r"(?:tr?an?s?fer+ed|trasportat\w|trasferit\w|transpos\w+|transfere\w*|trasladad\w)"
 _TO_TODAY = re.compile(_TRANSFERRED + r"(?: (?:from|da|de) [\w ]+?)? (?:on)?(?:to|on|su|sur|a) (?P<today>.*)")
@@ -204,14 +197,15 @@ def _named_surface(text: str) -> str | None:
     return _first(_rules()["surfaces"], " ".join(text.split()))
 
 
-def _first(rules: _Rules, text: str) -> str | None:
+def _first(rules: list[tuple[str, re.Pattern[str]]], text: str) -> str | None:
     """Medium of the rule whose words come first in the text."""
     matches = [(match.start(), row) for row, (_, words) in enumerate(rules) if (match := words.search(text))]
     return rules[min(matches)[1]][0] if matches else None
 
 
 @lru_cache(maxsize=1)
-def _rules() -> dict[str, _Rules]:
+def _rules() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """Each rule's medium and words."""
     return {
         name: [
             (medium, re.compile(rf"(?<!\w)(?:{words})(?:s|es)?(?!\w)"))
@@ -224,8 +218,7 @@ def _rules() -> dict[str, _Rules]:
 
 def century_of(date: str | None) -> str | None:
     """The century of a date, as the hundred years that hold the middle of its half-century: `1601-1700`."""
-    half = half_century_of(date)
-    if half is None:
+    if (half := half_century_of(date)) is None:
         return None
     first = (int(half[:4]) - 1) // 100 * 100 + 1
     return f"{first}-{first + 99}"

@@ -10,12 +10,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-#: Where the shipped mappings and the tables of words lie.
-MAPPINGS = Path(__file__).parents[1] / "mappings"
+MAPPINGS = Path(__file__).parents[1] / "mappings"  #: the shipped ones, and tables of words
 #: What takes the place of a word that names a label: the token that BERT's and DistilBERT's tokenizers mask with.
 MASK = "[MASK]"
-#: In what ways a text can name its row's SemArt labels; see `named_labels`.
-WAYS_OF_NAMING = ("type", "school", "medium", "year", "century", "author")
+WAYS_OF_NAMING = ("type", "school", "medium", "year", "century", "author")  #: SemArt's labels; see `named_labels`
 _SOURCES = {"medium": "technique", "timeframe": "date"}  # what labels of SemArt are made of
 _Labels = str | Sequence[str] | None
 # Entities end in a semicolon: "R&D" and "&c." stay as they are.
@@ -82,13 +80,11 @@ def mask_label_words(text: str | None, row: Mapping[str, _Labels] | None = None,
     return masked + text[end:]
 
 
-def named_labels(text: str | None, row: Mapping[str, _Labels]) -> set[str]:
+def named_labels(text: str, row: Mapping[str, _Labels]) -> set[str]:
     """In which of the `WAYS_OF_NAMING` a text names its row's own labels, and which further tasks of the row.
 
     Any `year` and `century` counts, since the timeframe is mostly near, and a part of the painter's name.
     """
-    if text is None:
-        return set()
     plain = _without_accents(text)
     patterns = [*_own_words(row).items(), *((way, _label_words("timeframe", way)) for way in ("year", "century"))]
     return {way for way, pattern in patterns if pattern and pattern.search(plain)}
@@ -117,9 +113,8 @@ def answers_in_text(text_columns: Sequence[str] | str, tasks: Iterable[tuple[str
 
 def columns_or_template(text_columns: Sequence[str] | str) -> tuple[str, ...] | str:
     """Several columns, or the one template, also where it stands alone in a list, as in a recipe."""
-    if isinstance(text_columns, str):
-        return text_columns
-    return text_columns[0] if len(text_columns) == 1 and "{" in text_columns[0] else tuple(text_columns)
+    columns = (text_columns,) if isinstance(text_columns, str) else tuple(text_columns)
+    return columns[0] if len(columns) == 1 and "{" in columns[0] else columns
 
 
 def is_description_alone(text_columns: Sequence[str] | str) -> bool:
@@ -132,8 +127,8 @@ def is_description_alone(text_columns: Sequence[str] | str) -> bool:
 def _parts(columns: tuple[str, ...] | str) -> list[_Part]:
     if not columns:
         raise ValueError('Got no text columns, but a text has at least one. Pass for example ["DESCRIPTION"].')
-    if not isinstance(columns, str) or "{" not in columns:
-        return [_Part(column.lower(), joint=". ") for column in ([columns] if isinstance(columns, str) else columns)]
+    if not isinstance(columns, str):
+        return [_Part(column.lower(), joint=". ") for column in columns]
     parts: list[_Part] = []
     for literal, column in template_parts(columns):
         if column is None:

@@ -39,8 +39,7 @@ _AFTER_WORDS = re.compile("(?:(?<=m)[²³])?[“”‘’„«»‹›…–—�
 _INSIDE_WORDS = re.compile("[’‘´–—·…]")
 _DECODED_TWICE = re.compile("[ÃÂ][\u0080-\u00bf]|Ã[ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€")
 _MOST_WORDS = 20_000
-# A smaller share of improbable words does not put the file's encoding in question.
-_SINGLE_WORDS = 0.1
+_SINGLE_WORDS = 0.1  # a smaller share of improbable words does not put the file's encoding in question
 
 
 def open_lines(path: str | Path, encoding: str | None = None) -> tuple[Iterator[str], str, list[Problem]]:
@@ -67,10 +66,10 @@ def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, s
     words: Counter[bytes] = Counter()
     decoded_twice: re.Match[str] | None = None
     with Path(path).open("rb") as file:
-        piece = file.read(_CHUNK_BYTES)
-        if known := _known_by_its_start(piece, path):
+        if known := _known_by_its_start(file.read(_CHUNK_BYTES), path):
             return known, None
-        while piece:
+        file.seek(0)
+        while piece := file.read(_CHUNK_BYTES):
             text = decoder.decode(piece)
             if not text.isascii():  # most pieces are, and need no look at their words
                 num_broken += text.count("\ufffd")
@@ -78,7 +77,6 @@ def find_encoding(path: str | Path, encoding: str | None = None) -> tuple[str, s
                 decoded_twice = decoded_twice or _DECODED_TWICE.search(text)
                 if len(words) < _MOST_WORDS:
                     words.update(_FOREIGN_WORDS.findall(piece))
-            piece = file.read(_CHUNK_BYTES)
     num_at_end = len(decoder.decode(b"", final=True))  # what is left of a character that is cut off
     # One broken byte does not make a UTF-8 file a cp1252 one: there nearly every accented letter is broken UTF-8.
     if num_broken + num_at_end < num_foreign - num_broken:

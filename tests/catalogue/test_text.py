@@ -87,7 +87,6 @@ def test_ways_in_which_a_text_names_its_row_by_any_task():
     # Another row's labels, and "other", are not named.
     other = {"type": "other", "school": "Italian", "medium": None, "author": None}
     assert named_labels("Dutch portraits and others", other) == set()
-    assert named_labels(None, row) == set()
     assert named_labels("An Estonian painter", {"school": "Estonian"}) == {"school"}
     assert [*map(named_labels, ["Dutch", "1653"], [row] * 2)] == [{"school"}, {"year"}]
     row = {"style": "Post_Impressionism", "subjects": ["Boats", "Sea (calm)"], "genre": None, "wing": "other"}
