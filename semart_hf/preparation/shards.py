@@ -144,7 +144,7 @@ class Mirror:
         digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
         self.folder = Path(datasets.config.HF_DATASETS_CACHE) / "semart_hf" / "mirrors" / digest
         self._marker = f"{self._work}/publishing"
-        if self._has_dataset() and not self._files.exists(self._marker):
+        if self._files.exists(self._root) and self._files.ls(self._root) and not self._files.exists(self._marker):
             raise ValueError(f"Got {url}, where something lies already. Remove it, or choose another address.")
 
     def fetch(self, work: Path, ending: str = ".json") -> None:
@@ -167,7 +167,7 @@ class Mirror:
         """Store the finished dataset of `folder`, its summary last, instead of the shards that it was made of."""
         self._files.makedirs(self._work, exist_ok=True)
         self._files.touch(self._marker)
-        if self._has_dataset():
+        if self._files.exists(self._root):
             self._files.rm(self._root, recursive=True)
         files = [path for path in self.folder.rglob("*") if path.is_file()]
         for path in sorted(files, key=lambda path: (path.name == "summary.json", path)):
@@ -175,9 +175,6 @@ class Mirror:
             self._files.makedirs(place.rpartition("/")[0], exist_ok=True)
             self._files.put_file(str(path), place)
         self._files.rm(self._work, recursive=True)
-
-    def _has_dataset(self) -> bool:
-        return bool(self._files.exists(self._root) and self._files.ls(self._root))
 
 
 def write_shard(
@@ -223,7 +220,7 @@ def _kept_rows(shard: Shard, options: PreparationOptions, note: dict[str, Any]) 
         except PictureError as error:
             findings.append((error.problem, error.reason, without_picture))
         if picture is not None and picture.num_frames > 1:
-            detail = f"{picture.source_format} of {picture.num_frames} frames or pages"
+            detail = f"{picture.facts['source_format']} of {picture.num_frames} frames or pages"
             findings.append(("several_frames", detail, "kept, the first of them"))
         if description is None:
             findings.append(("empty_description", "no description", "kept as picture" if picture else without_picture))
