@@ -1,4 +1,4 @@
-"""Serve a page that classifies paintings: semart-hf app --model DIR, or in a Space the model that model.json names."""
+"""Serve a page that classifies paintings: semart-hf app --model DIR."""
 
 import argparse
 import json
@@ -18,7 +18,6 @@ from .command import READING, add_reading, catalogue_of, command, load_classifie
 
 MOST_CHARACTERS = 5000
 PREVIEW_SIZE = 720  # pixels of the longer side
-PINNED = Path("model.json")
 # An explanation is a whole page with a style of its own.
 FRAME = '<iframe srcdoc="{}" title="Why these answers" style="width: 100%; height: 720px; border: 0"></iframe>'
 STYLE = "#message p { border-left: 4px solid #d55e00; padding-left: 12px; overflow-wrap: anywhere; }"
@@ -33,9 +32,7 @@ ABOUT = "Give a picture, its description, or both. Scores are probabilities amon
 def free_port(word: str) -> int:
     """A port of this machine, as an argument's type, at which something new can listen."""
     try:
-        with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.bind(("127.0.0.1", int(word)))
+        socket.create_server(("127.0.0.1", int(word))).close()
     except (OSError, OverflowError, ValueError) as error:
         message = f"Got the port {word!r}, at which nothing can listen: {error}. Give another, or leave --port out."
         raise argparse.ArgumentTypeError(message) from error
@@ -43,11 +40,9 @@ def free_port(word: str) -> int:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line's choices; without them, those of model.json in the working folder."""
-    pinned = read_json(PINNED) or {}
     parser = parser_of("app")
-    add, model = parser.add_argument, pinned.get("model")
-    add("--model", default=model, required=not model, help="folder of a model, or its name on the Hub")
+    add = parser.add_argument
+    add("--model", required=True, help="folder of a model, or its name on the Hub")
     add("--revision", help="of a model on the Hub")
     add("--host", default="127.0.0.1", help="address to listen at (default: this machine only)")
     add("--port", type=free_port, help="port to listen at (default: the first free one from 7860)")
@@ -57,8 +52,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--catalogue", type=Path, metavar="FILE", help="what `semart-hf predict CATALOGUE` has written: to review it")
     add_reading(parser, fetches=False)
     options = parser.parse_args(arguments)
-    if options.model == model:
-        options.revision = options.revision or pinned.get("revision")
     if options.catalogue is None:
         parser.refuse(options, READING, "without --catalogue")
     is_local = options.host in ("127.0.0.1", "localhost", "::1")

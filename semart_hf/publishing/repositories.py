@@ -34,12 +34,12 @@ _OWN_FILES = (
 #: The Gradio that the app was tried with: a Space wants one version, and installs it itself.
 GRADIO = "6.31.0"
 _SPACE_NEEDS = ("jinja2",)  # of the extra `train`: it writes explanations
-_SPACE_FILES = ("README.md", "app.py", "requirements.txt", "model.json", "semart_hf/*")
-_SPACE_APP = '''"""Serves the model of model.json."""
+_SPACE_FILES = ("README.md", "app.py", "requirements.txt", "model.json", "semart_hf/*")  # model.json: earlier ones
+_SPACE_APP = '''"""Serves a model."""
 
 from semart_hf.cli.app import main
 
-main(["--host", "0.0.0.0"])  # the Space is a container: its visitors come from outside
+main({})  # the Space is a container: its visitors come from outside
 '''
 
 
@@ -139,9 +139,9 @@ def write_space(folder: Path, model: str, revision: str | None = None) -> Path:
     metadata = CardData(title=title, colorFrom="indigo", colorTo="yellow", license="apache-2.0", **served)
     with output_folder(folder, _SPACE_FILES, "Space that this command assembled") as unfinished:
         shutil.copytree(PACKAGE, unfinished / "semart_hf", ignore=shutil.ignore_patterns("__pycache__"))
-        write_text(unfinished / "app.py", _SPACE_APP)
+        pinned = ["--model", model, *(["--revision", revision] if revision else []), "--host", "0.0.0.0"]
+        write_text(unfinished / "app.py", _SPACE_APP.format(json.dumps(pinned)))
         write_text(unfinished / "requirements.txt", "\n".join(sorted(needed)) + "\n")
-        write_json(unfinished / "model.json", {"model": model, "revision": revision})
         card = render_page("space.md", metadata=metadata, title=title, model=model)
         SpaceCard(card).save(unfinished / "README.md")
     return folder

@@ -104,19 +104,11 @@ def test_examples_are_those_of_a_folder_or_the_published_one(files, tmp_path):
         app.find_examples("none", None, tmp_path / "a.csv")
 
 
-def test_a_space_serves_the_model_that_is_pinned_beside_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        app.parse_arguments([])
-    assert "the following arguments are required: --model" in capsys.readouterr().err
-    (tmp_path / "model.json").write_text('{"model": "anna/delft", "revision": "0123abc"}')
-    options = app.parse_arguments([])
-    assert (options.model, options.revision, options.host) == ("anna/delft", "0123abc", "127.0.0.1")
-    assert app.parse_arguments(["--model", "elsewhere"]).revision is None
+def test_a_port_at_which_nothing_can_listen_is_refused(capsys):
     with socket.create_server(("127.0.0.1", 0)) as server:
         for port in (server.getsockname()[1], 99999, "http"):
             with pytest.raises(SystemExit):
-                app.parse_arguments(["--port", str(port)])
+                app.parse_arguments(["--model", "elsewhere", "--port", str(port)])
             assert f"Got the port '{port}', at which nothing can listen: " in capsys.readouterr().err
 
 

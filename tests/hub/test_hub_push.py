@@ -43,7 +43,7 @@ def test_the_repository_is_sent_in_one_commit_and_the_space_serves_its_revision(
     assert hub.repository("painter/showroom", "spaces").sdk == "gradio"
     assert hub.repository("painter/showroom", "spaces").private
     assert {"README.md", "app.py", "requirements.txt"} <= set(files)
-    assert hub.repository("painter/published").commit().id.encode() in files["model.json"]
+    assert hub.repository("painter/published").commit().id.encode() in files["app.py"]
 
 
 def test_files_that_are_others_on_the_hub_fail_the_check(author, published):

@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from semart_hf.publishing.repositories import GRADIO, write_space
 
 def test_a_space_has_what_the_hub_starts_and_runs_the_package_beside_it(tmp_path):
     folder = write_space(tmp_path / "space", "anna/delft", "0123abc")
-    names = ["README.md", "app.py", "model.json", "requirements.txt", "semart_hf"]
+    names = ["README.md", "app.py", "requirements.txt", "semart_hf"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert (folder / "semart_hf" / "templates" / "model_card.md").is_file()
     assert not list(folder.rglob("*.pyc"))
@@ -23,7 +22,7 @@ def test_a_space_has_what_the_hub_starts_and_runs_the_package_beside_it(tmp_path
         assert name in needed
     for name in ("semart", "gradio", "datasets"):  # the Space installs the Gradio of its metadata
         assert name not in needed
-    assert json.loads((folder / "model.json").read_text()) == {"model": "anna/delft", "revision": "0123abc"}
+    assert 'main(["--model", "anna/delft", "--revision", "0123abc", ' in (folder / "app.py").read_text()
     (folder / "gradio.py").write_text("raise ImportError('as far as here')")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["SPACE_ID"] = "anna/delft"  # as a Space has it: whoever comes is let in
@@ -40,4 +39,4 @@ def test_other_files_are_not_replaced(tmp_path):
     with pytest.raises(ValueError, match=r"which holds notes\.txt\. Only an earlier Space"):
         write_space(tmp_path / "space", "anna/delft")
     assert (tmp_path / "space" / "notes.txt").read_text() == "mine"
-    assert json.loads((tmp_path / "space" / "model.json").read_text())["model"] == "anna/haarlem"
+    assert '["--model", "anna/haarlem", "--host"' in (tmp_path / "space" / "app.py").read_text()
