@@ -7,10 +7,10 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from semart_hf.files import read_json
-from semart_hf.recipes.recipe import RECIPES, changed_fields, effective_recipe, read_recipe
+from semart_hf.files import read_json, update_digest, write_json
+from semart_hf.recipes.recipe import RECIPES, changed_fields, effective_recipe, read_recipe, write_recipe
 
 from .command import command, parser_of
 
@@ -56,9 +56,9 @@ def main(words: list[str] | None = None) -> None:
     scored = ["--data", str(recipe["data"]), "--split", options.split]
     device = ["--device", options.device] if options.device else []
     folders = {}
-    for tower in towers:
-        folder = options.output_dir / "towers" / tower.name
-        model = folders[folder] = tower.finished or train(tower, recipe, folder)
+    for name, tower in towers.items():
+        folder = options.output_dir / "towers" / name
+        model = folders[folder] = tower if isinstance(tower, Path) else train({**recipe, **tower}, folder)
         words = ["semart_hf.cli.evaluate", *scored, "--output_dir", str(folder / "evaluation"), *device]
         run_once(folder / "evaluation", model, [*words, *["--no_report"] * options.no_reports])
     # All speeds are measured one after the other, not between the hours of training.
@@ -70,34 +70,25 @@ def main(words: list[str] | None = None) -> None:
     print("Written:", ", ".join(str(options.output_dir / f"comparison.{kind}") for kind in ("html", "md", "json")))
 
 
-def train(tower: Any, recipe: dict[str, Any], folder: Path) -> Path:
+def train(recipe: dict[str, Any], folder: Path) -> Path:
     """The folder of the tower's finished model; begun, continued or found finished."""
-    import yaml
-
-    from semart_hf.files import write_text
-
     model, path = folder / "model", folder / "recipe.yaml"
-    fields = {**recipe, **tower.fields, "output_dir": str(model)}
-    written = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
-    if path.is_file():
-        begun, wanted = yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(written)
-        if changed := changed_fields(begun, wanted):
-            begun_by = f"whose {tower.name} was begun by another recipe: {changed}"
-            raise ValueError(f"Got {folder}, {begun_by}. Give the same recipe, or another --output_dir.")
-    else:
-        write_text(path, written)
+    recipe = {**recipe, "output_dir": str(model)}
+    if not path.is_file():
+        write_recipe(path, recipe)
+    elif changed := changed_fields(path, recipe):
+        begun_by = f"whose {folder.name} was begun by another recipe: {changed}"
+        raise ValueError(f"Got {folder}, {begun_by}. Give the same recipe, or another --output_dir.")
     if (model / "results.json").is_file():
-        print(f"[{tower.name}] trained already: {model}", flush=True)
-        return model
-    print(f"[{tower.name}] training by {path}", flush=True)
-    run(tower.name, "training", ["semart_hf.cli.train", str(path)])
+        print(f"[{folder.name}] trained already: {model}", flush=True)
+    else:
+        print(f"[{folder.name}] training by {path}", flush=True)
+        run(folder.name, "training", ["semart_hf.cli.train", str(path)])
     return model
 
 
 def run_once(output: Path, model: Path, words: list[str]) -> None:
     """Run a step of a tower that fills a folder, unless it did so with the same options for the same weights."""
-    from semart_hf.files import update_digest, write_json
-
     digest = hashlib.sha256()
     for path in [model / "config.json", *sorted(model.glob("*.safetensors"))]:
         update_digest(digest, path)
@@ -143,27 +134,19 @@ def read_run(folder: Path, model: Path) -> Any:
     )
 
 
-class Tower(NamedTuple):
-    """A tower to train by its fields of a recipe and compare, or the folder of a finished run of one."""
-
-    name: str
-    fields: Mapping[str, Any]
-    finished: Path | None = None
-
-
-def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any]) -> list[Tower]:
-    """A tower for each word: a finished run's folder, a recipe file, `X` for `semart-X.yaml`, or a timm model."""
+def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any]) -> dict[str, dict[str, Any] | Path]:
+    """By name each tower's fields, of a recipe file, `X` for `semart-X.yaml` or timm, or its finished run's folder."""
     towers = [resolve_tower(word, recipe) for word in words]
-    names = [tower.name for tower in towers]
+    names = [name for name, _ in towers]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"Got several towers with the names {twice}. Each needs its own. Leave one out.")
     if len(towers) < 2:
         raise ValueError(f"Got the towers {names}. At least two can be compared. Pass --towers with more of them.")
-    return towers
+    return dict(towers)
 
 
-def resolve_tower(word: str, recipe: Mapping[str, Any]) -> Tower:
-    """The tower that a word means."""
+def resolve_tower(word: str, recipe: Mapping[str, Any]) -> tuple[str, dict[str, Any] | Path]:
+    """The tower that a word means, by its name."""
     import timm
 
     path = Path(word)
@@ -171,7 +154,7 @@ def resolve_tower(word: str, recipe: Mapping[str, Any]) -> Tower:
     if config.get("model_type") == "semart" and any(path.glob("*.safetensors")):
         folder = path.resolve()
         # A comparison of towers itself keeps each model in TOWER/model.
-        return Tower(folder.parent.name if folder.name == "model" else folder.name, {}, path)
+        return folder.parent.name if folder.name == "model" else folder.name, path
     named = RECIPES / f"semart-{word}.yaml"
     fields, name = {"vision": word}, word.rpartition("/")[2]
     if path.suffix in (".yaml", ".yml") or named.is_file():
@@ -189,7 +172,7 @@ def resolve_tower(word: str, recipe: Mapping[str, Any]) -> Tower:
     # From scratch it is the architecture alone, and the recipe's own stages that stay frozen, if any.
     if recipe.get("pretrained") in (False, "false", "text") and not Path(vision).is_dir():
         fields = {"vision": architecture}
-    return Tower(name, fields)
+    return name, fields
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semart_hf.extras import optional
+from semart_hf.files import locked
 
 from .command import command, parser_of
 
@@ -29,11 +30,9 @@ def main(words: list[str] | None = None) -> None:
         raise ValueError(f"Got --trials {arguments.trials}, but a search has at least one. Give 1 or more.")
     optuna = optional("optuna", "tune")
     import transformers
-    import yaml
 
     from semart_hf.documents.charts import draw_search, save_chart
-    from semart_hf.files import locked, write_text
-    from semart_hf.recipes.recipe import effective_recipe, read_recipe
+    from semart_hf.recipes.recipe import effective_recipe, read_recipe, write_recipe
     from semart_hf.training.tuning import best_recipe, read_ranges, tune
 
     recipe = effective_recipe(read_recipe(arguments.recipe), overrides)
@@ -44,8 +43,7 @@ def main(words: list[str] | None = None) -> None:
     logging.getLogger("semart_hf").setLevel(logging.ERROR)  # no trial is continued, and each would say so
     with locked(folder, "searching"):
         study = tune(recipe, ranges, folder, arguments.trials, print)
-        best = best_recipe(study, recipe)
-        write_text(folder / "best.yaml", yaml.safe_dump(best, sort_keys=False, allow_unicode=True))
+        write_recipe(folder / "best.yaml", best_recipe(study, recipe))
         shown: list[Any] = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
         shown.sort(key=lambda trial: trial.value, reverse=study.direction == optuna.study.StudyDirection.MAXIMIZE)
         metric = recipe.get("metric_for_best_model", "mean_macro_f1")

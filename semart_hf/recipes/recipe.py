@@ -12,6 +12,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 import yaml
 
 from semart_hf.data.data_arguments import check_values, described
+from semart_hf.files import write_text
 
 RECIPES = Path(__file__).resolve().parent
 LIST_FIELDS = {"tasks", "text_columns", "crop_scale", "crop_ratio", "report_to"}
@@ -120,16 +121,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def parse_recipe(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> tuple[Any, ...]:
     """One instance of each dataclass, from the fields of a recipe by name, where `None` stands for null."""
-    return _built(dataclass_types, _typed(dataclass_types, recipe))
+    parser, values = _typed(dataclass_types, recipe)
+    return parser.parse_dict(values)
 
 
-def _built(dataclass_types: Sequence[Any], values: Mapping[str, Any]) -> tuple[Any, ...]:
-    named = [(kind, [one.name for one in fields(kind) if one.init and one.name in values]) for kind in dataclass_types]
-    return tuple(kind(**{name: values[name] for name in names}) for kind, names in named)
-
-
-def _typed(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """All fields by name, those of a recipe in the types that the dataclasses name."""
+def _typed(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The parser of the dataclasses, and all fields by name, those of a recipe in the types that these name."""
     from transformers.hf_argparser import HfArgumentParser  # takes most of a second, which `--help` has not
 
     parser = HfArgumentParser(dataclass_types, allow_abbrev=False, add_help=False)
@@ -154,7 +151,7 @@ def _typed(dataclass_types: Sequence[Any], recipe: Mapping[str, Any]) -> dict[st
         else:
             words = value if isinstance(value, list) else [value]
             command_line += [f"--{name}", *(str(w).lower() if isinstance(w, bool) else str(w) for w in words)]
-    return vars(parser.parse_args(command_line))
+    return parser, vars(parser.parse_args(command_line))
 
 
 def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[Any], str | None]:
@@ -170,10 +167,10 @@ def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[A
         if not str(number).isdigit() or not isinstance(own, dict) or _READ_BEFORE & {*own}:
             allowed = f"it maps numbers of labels to tables of fields other than {sorted(_READ_BEFORE)}"
             raise ValueError(f"from_labels has {number}: {own}, but {allowed}, as {{200: {{num_train_epochs: 8}}}}.")
-        typed = _typed(kinds, own)
+        parser, typed = _typed(kinds, own)
         values |= {name: typed[name] for name in own}
         try:
-            made = _built(kinds, values)
+            made = parser.parse_dict(values, allow_extra_keys=True)
         except ValueError as error:
             raise ValueError(f"from_labels has {number}: {own}, with which the recipe is refused: {error}") from error
         if num_labels >= int(number):
@@ -182,13 +179,20 @@ def with_fields_by_labels(parts: Sequence[Any], num_labels: int) -> tuple[list[A
     return chosen, f"{num_labels:,d} labels a task: of the recipe's fields, {share}"
 
 
-def changed_fields(begun: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, str]:
-    """By name both values of the fields in which a recipe differs from that of a run which has begun."""
-    return {
-        name: f"{begun.get(name)!r} then, {recipe.get(name)!r} now"
-        for name in sorted({*begun, *recipe})
-        if begun.get(name) != recipe.get(name)
-    }
+def write_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
+    """Write a recipe's fields, whole or not at all."""
+    write_text(path, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
+
+
+def changed_fields(path: Path, recipe: Mapping[str, Any]) -> dict[str, str]:
+    """By name both values of the fields in which a recipe differs from that of a run which has begun, in its file."""
+    try:
+        begun = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError:
+        begun = {}
+    recipe = yaml.safe_load(yaml.safe_dump(dict(recipe)))  # as it would be read again
+    both = {name: (begun.get(name), recipe.get(name)) for name in sorted({*begun, *recipe})}
+    return {name: f"{then!r} then, {now!r} now" for name, (then, now) in both.items() if then != now}
 
 
 def effective_recipe(recipe: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from semart_hf.files import read_json, refuse_mounted, write_json, write_text
-from semart_hf.recipes.recipe import changed_fields
+from semart_hf.files import read_json, refuse_mounted, write_json
+from semart_hf.recipes.recipe import changed_fields, write_recipe
 
 from .callbacks import LEARNED_WEIGHTS
 
@@ -58,7 +56,7 @@ class RunPlan:
         if self.checkpoint is None:  # what is left of a run that was cut off before its first checkpoint
             remove_own(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / RECIPE, yaml.safe_dump(dict(self.recipe), sort_keys=False, allow_unicode=True))
+        write_recipe(self.folder / RECIPE, self.recipe)
 
     def finish(self) -> list[str]:
         """Put the finished run in its place; names of what stays in `output_dir` because no run wrote it."""
@@ -86,7 +84,7 @@ def plan_run(
     new = _beside(output_dir, "new")
     if _beside(output_dir, "old").is_dir():  # a run was cut off while it took its place
         _take_place(new, output_dir)
-        if overwrite and (output_dir / RECIPE).is_file() and not _changes(output_dir, recipe):
+        if overwrite and (output_dir / RECIPE).is_file() and not changed_fields(output_dir / RECIPE, recipe):
             return RunPlan(output_dir, output_dir, recipe, _last_checkpoint(output_dir))
     has_content = output_dir.is_dir() and any(output_dir.iterdir())
     if resume not in (None, False, "false", "False"):
@@ -98,7 +96,7 @@ def plan_run(
     if not has_content:
         return RunPlan(output_dir, output_dir, recipe)
     if (output_dir / RECIPE).is_file() and not (output_dir / RESULTS).is_file():
-        changes = _changes(output_dir, recipe)
+        changes = changed_fields(output_dir / RECIPE, recipe)
         if not changes:
             return RunPlan(output_dir, output_dir, recipe, _last_checkpoint(output_dir))
         if not overwrite:
@@ -108,22 +106,12 @@ def plan_run(
                 "--resume_from_checkpoint true to continue it with the changed recipe."
             )
     _check_is_replaceable(output_dir, overwrite)
-    continues = (new / RECIPE).is_file() and not _changes(new, recipe)
+    continues = (new / RECIPE).is_file() and not changed_fields(new / RECIPE, recipe)
     return RunPlan(output_dir, new, recipe, _last_checkpoint(new) if continues else None)
 
 
 def _beside(output_dir: Path, which: str) -> Path:
     return output_dir.with_name(f".{output_dir.name}.{which}")
-
-
-def _changes(folder: Path, recipe: Mapping[str, Any]) -> dict[str, str]:
-    """The fields in which a folder's recipe differs."""
-    try:
-        begun = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError:
-        begun = {}
-    # What is compared is what would be read again.
-    return changed_fields(begun, yaml.safe_load(yaml.safe_dump(dict(recipe))))
 
 
 def _last_checkpoint(folder: Path) -> Path | None:

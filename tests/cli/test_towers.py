@@ -9,24 +9,24 @@ PRETRAINED = {"vision": "timm/resnet18.a1_in1k", "frozen_vision_stages": 3}
 
 def test_the_towers_of_the_study_are_those_of_its_recipes_which_differ_in_them_alone():
     towers = resolve_towers(STUDY_TOWERS, PRETRAINED)
-    assert [tower.name for tower in towers] == ["resnet18", "efficientnet_b0", "vit_tiny"]
-    for tower in towers:
-        own = read_recipe(RECIPES / f"semart-{tower.name}.yaml")
-        assert tower.fields == {name: own[name] for name in ("vision", "frozen_vision_stages")}
-        assert tower.fields["frozen_vision_stages"] > 0
+    assert list(towers) == ["resnet18", "efficientnet_b0", "vit_tiny"]
+    for tower, fields in towers.items():
+        own = read_recipe(RECIPES / f"semart-{tower}.yaml")
+        assert fields == {name: own[name] for name in ("vision", "frozen_vision_stages")}
+        assert fields["frozen_vision_stages"] > 0
     recipes = [read_recipe(RECIPES / f"semart-{name}.yaml") for name in STUDY_TOWERS]
     names = set().union(*recipes) - {*TOWER_FIELDS, "output_dir"}
     assert {name for name in names if any(recipe.get(name) != recipes[0].get(name) for recipe in recipes)} == set()
     towers = resolve_towers(STUDY_TOWERS, read_recipe(RECIPES / "miniature.yaml"))
     names = [{"vision": "resnet18"}, {"vision": "efficientnet_b0"}, {"vision": "vit_tiny_patch16_224"}]
-    assert [tower.fields for tower in towers] == names
+    assert list(towers.values()) == names
 
 
 def test_models_of_timm_recipe_files_and_finished_runs(tmp_path):
     (tmp_path / "wide.yaml").write_text("vision: resnet34\nfrozen_vision_stages: 1\nlearning_rate: 1\n")
     words = ["resnet10t", "timm/convnext_tiny.fb_in1k", str(tmp_path / "wide.yaml")]
     towers = resolve_towers(words, PRETRAINED)
-    assert [(tower.name, dict(tower.fields)) for tower in towers] == [
+    assert list(towers.items()) == [
         ("resnet10t", {"vision": "resnet10t"}),
         ("convnext_tiny.fb_in1k", {"vision": "timm/convnext_tiny.fb_in1k"}),
         ("wide", {"vision": "resnet34", "frozen_vision_stages": 1}),
@@ -35,8 +35,8 @@ def test_models_of_timm_recipe_files_and_finished_runs(tmp_path):
         run.mkdir(parents=True)  # the second is one of a comparison
         (run / "config.json").write_text('{"model_type": "semart"}')
         (run / "model.safetensors").write_bytes(b"")
-        tower, other = resolve_towers([str(run), "resnet18"], PRETRAINED)
-        assert (tower.name, tower.finished, other.name) == (name, run, "resnet18")
+        towers = resolve_towers([str(run), "resnet18"], PRETRAINED)
+        assert (list(towers), towers[name]) == ([name, "resnet18"], run)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from small_recipe import small_recipe
 from small_trainer import make_trainer
 from warm_python import Python
 
-from semart_hf import files
-from semart_hf.cli.train import main
+from semart_hf.cli import train
 from semart_hf.model import pipeline_semart
 from semart_hf.training import run_folder
 from semart_hf.training.resumable_trainer import ResumableTrainer
@@ -25,7 +24,7 @@ EVERY_STEP = ["--eval_strategy", "steps", "--eval_steps", "1"]
 def command(small_release, tmp_path_factory):
     recipe = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
     recipe.write_text(small_recipe(data=small_release, **FIELDS))
-    return lambda folder, *words: main([str(recipe), "--output_dir", str(folder), *words])
+    return lambda folder, *words: train.main([str(recipe), "--output_dir", str(folder), *words])
 
 
 class Killed(BaseException):
@@ -126,8 +125,8 @@ def test_a_full_disk_is_one_sentence(command, tmp_path, monkeypatch, point):
             (place / "config.json").touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    points = {"recipe": (run_folder, "write_text"), "model": (pipeline_semart, "save_repository")}
-    owner, name = points.get(point, (files, "write_json"))
+    points = {"recipe": (run_folder, "write_recipe"), "model": (pipeline_semart, "save_repository")}
+    owner, name = points.get(point, (train, "write_json"))
     folder = tmp_path / "model"
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, fail)
