@@ -8,9 +8,13 @@ import tempfile
 import time
 from argparse import Namespace
 from contextlib import ExitStack
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
+
+from semart_hf.data.data_arguments import DataArguments
+from semart_hf.files import atomic_folder, full_disk_explained, locked, write_json
+from semart_hf.recipes.recipe import LearningArguments, ModelArguments, effective_recipe, parse_recipe, read_recipe
 
 from .command import READING, catalogue_of, command, load_model, parser_of, source_of
 
@@ -30,9 +34,6 @@ learning from a review (--data is the catalogue with suggestions, --init_from th
 
 
 def print_help() -> None:
-    from semart_hf.data.data_arguments import DataArguments
-    from semart_hf.recipes.recipe import LearningArguments, ModelArguments
-
     parser = parser_of("train", FREQUENT_TRAINING_FIELDS)
     parser.usage = "semart-hf train RECIPE [--field value ...], or accelerate launch -m semart_hf.cli.train RECIPE ..."
     for title, kind in (("model", ModelArguments), ("data", DataArguments), ("learning", LearningArguments)):
@@ -50,9 +51,6 @@ def main(words: list[str] | None = None) -> None:
     if not words or {"-h", "--help"} & {*words}:
         print_help()
         return
-
-    from semart_hf.recipes.recipe import ModelArguments, effective_recipe, parse_recipe, read_recipe
-
     if words[0].startswith("-"):
         raise ValueError(f"Got {words[0]} in the place of the recipe. Write: semart-hf train RECIPE --field value …")
     recipe = effective_recipe(read_recipe(words[0]), words[1:])  # before imports that take seconds
@@ -60,8 +58,6 @@ def main(words: list[str] | None = None) -> None:
     from accelerate.utils import broadcast_object_list
 
     from semart_hf import register
-    from semart_hf.data.data_arguments import DataArguments
-    from semart_hf.files import locked
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.callbacks import end_with_parent
     from semart_hf.training.run_folder import plan_run
@@ -70,8 +66,7 @@ def main(words: list[str] | None = None) -> None:
     model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), recipe)
     output_dir, resume = Path(training.output_dir), training.resume_from_checkpoint
     if decisions or promotes:
-        check_start(model.init_from, decisions, output_dir, promotes)
-        recipe |= {"decisions": str(decisions), "decisions_digest": digest_of_decisions(decisions)}
+        recipe |= fields_of_decisions(decisions, model.init_from, output_dir, promotes)
     end_with_parent()
     register()
     with ExitStack() as stack:
@@ -94,7 +89,6 @@ def run(plan: Any, model: Any, data: Any, training: Any, *, promotes: bool) -> N
     import transformers
 
     from semart_hf.data.loading import load_splits
-    from semart_hf.files import full_disk_explained
     from semart_hf.training.building import build_trainer
     from semart_hf.training.run_folder import check_continuable
 
@@ -158,7 +152,6 @@ def finish(trainer: Any, splits: Any, data: str, spent: Any, plan: Any, *, start
     from semart_hf.evaluation.calibration import with_thresholds
     from semart_hf.evaluation.predictions import predict_dataset
     from semart_hf.evaluation.results import ceilings_of, evaluate_model
-    from semart_hf.files import write_json
     from semart_hf.model.configuration_semart import is_multi_label
     from semart_hf.model.modeling_semart import SemArtForArtClassification
     from semart_hf.model.pipeline_semart import save_repository
@@ -224,7 +217,6 @@ def summary(trainer: Any, num_rows: int, spent: dict[str, float]) -> dict[str, A
 def publish(trainer: Any, model: Any, processor: Any) -> str:
     """Address of the commit that holds the finished model with its card, results and licence."""
     from semart_hf.publishing.repositories import assemble_repository
-    from semart_hf.recipes.recipe import read_recipe
 
     folder = Path(trainer.args.output_dir)
     files: dict[str, Any] = {"results": [folder / "results.json"], "recipe": read_recipe(folder)}
@@ -234,8 +226,8 @@ def publish(trainer: Any, model: Any, processor: Any) -> str:
         return str(trainer.push_folder(repository).commit_url)
 
 
-def check_start(init_from: str | None, file: str | None, output_dir: Path, promotes: bool) -> None:
-    """Refuse what cannot end well before anything is trained."""
+def fields_of_decisions(file: str | None, init_from: str | None, output_dir: Path, promotes: bool) -> dict[str, str]:
+    """What the recipe keeps of decisions, with a digest that changes with a label; what cannot end well is refused."""
     if file is None:
         raise ValueError("Got --promote without --decisions. Give the decisions whose model may replace its start.")
     if init_from is None:
@@ -246,21 +238,17 @@ def check_start(init_from: str | None, file: str | None, output_dir: Path, promo
         raise ValueError(f"Got --promote with --init_from {init_from}, which is no folder. Give a folder.")
     if Path(init_from).resolve() == output_dir.resolve():  # which would be replaced before it is compared
         raise ValueError(f"Got {init_from} as --init_from and as --output_dir. Two folders are needed.")
-
-
-def digest_of_decisions(file: str) -> str:
-    """Of the labels that were decided on, by which a training that is continued sees whether they have changed."""
     from semart_hf.collection.review import Review
 
     decided = [(one["row"], one["task"], one["label"]) for one in Review(Path(file)).decisions()]
-    return hashlib.blake2b(json.dumps(decided).encode(), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(json.dumps(decided).encode(), digest_size=8).hexdigest()
+    return {"decisions": file, "decisions_digest": digest}
 
 
 def decided_splits(data: Any, init_from: str, file: str, say: Any) -> Any:
     """The splits of a reviewed catalogue; a row stays in its split, whatever is decided, and `test` is held out."""
     from semart_hf.collection import labelled_rows as labelled
     from semart_hf.collection.review import Review
-    from semart_hf.data.data_arguments import DataArguments
     from semart_hf.data.loading import Splits
     from semart_hf.model.configuration_semart import SemArtConfig, is_multi_label
 
@@ -280,17 +268,16 @@ def decided_splits(data: Any, init_from: str, file: str, say: Any) -> Any:
     rows, num_decisions, notices = labelled.labelled_rows(source, names, review)
     for line in notices:
         say(line)
-    splits, left_out = Splits(), 0
-    for name, (low, high) in labelled.SPLIT_KEYS.items():
-        splits[name] = rows.select([place for place, key in enumerate(rows["row_key"][:]) if low <= key < high])
-    sizes = {name: len(split) for name, split in splits.items()}
+    keys, limits = rows["row_key"][:], labelled.SPLIT_KEYS.items()
+    places = {name: [row for row, key in enumerate(keys) if low <= key < high] for name, (low, high) in limits}
+    sizes = {name: len(found) for name, found in places.items()}
     if not all(sizes.values()):
         divided = f"{len(rows)} rows with a label or a decision, divided by a hash into {sizes}"
         raise ValueError(f"Got {divided}. Each needs some. Decide about more rows.")
-    splits.tasks = labelled.tasks_with_new_labels(tasks, splits["train"], data.min_label_count)
-    for name in splits:
-        splits[name], num_left_out = labelled.with_known_labels(splits[name], splits.tasks)
-        left_out += num_left_out
+    tasks = labelled.tasks_with_new_labels(tasks, rows.select(places["train"]), data.min_label_count)
+    rows, left_out = labelled.with_known_labels(rows, tasks)
+    splits = Splits({name: rows.select(found) for name, found in places.items()})
+    splits.tasks = tasks
     say(f"Decisions: {num_decisions} of {file}, {sizes['test']} of {len(rows)} rows are held out")
     if left_out:
         say(f"{left_out} labels are left out, which fewer than {data.min_label_count} training rows have.")
@@ -302,7 +289,6 @@ def compare_with_start(model: Any, processor: Any, init_from: str, rows: Any, tr
     import numpy as np
 
     from semart_hf.evaluation.comparison import compare_outcomes
-    from semart_hf.evaluation.outcomes import Outcomes
     from semart_hf.evaluation.predictions import predict_dataset
     from semart_hf.model.configuration_semart import is_multi_label
 
@@ -311,16 +297,15 @@ def compare_with_start(model: Any, processor: Any, init_from: str, rows: Any, tr
     size = training.per_device_eval_batch_size
     new = predict_dataset(model, processor, rows, batch_size=size)
     old = predict_dataset(start, start_processor, rows.select_columns(["image", "text"]), batch_size=size)
-    references = new.references[:, [model.config.label_columns[task["name"]].start for task in tasks]]
-    found, answers = new.probabilities(model.config.temperatures), old.probabilities(start.config.temperatures)
-    widened = {task["name"]: np.zeros((len(rows), len(task["labels"]))) for task in tasks}  # by the new labels
+    columns = [model.config.label_columns[task["name"]].start for task in tasks]
+    shared: dict[str, Any] = {"tasks": tasks, "references": new.references[:, columns], "row_ids": new.row_ids}
+    logits = {task["name"]: np.full((len(rows), len(task["labels"])), -np.inf) for task in tasks}  # of new labels
     for task in tasks:
         places = [task["labels"].index(label) for label in start.config.labels(task["name"])]
-        widened[task["name"]][:, places] = answers[task["name"]]
-    outcomes = Outcomes(tasks), Outcomes(tasks)
-    outcomes[0].add({task["name"]: found[task["name"]] for task in tasks}, references, new.row_ids)
-    outcomes[1].add(widened, references, new.row_ids)
-    return compare_outcomes(*outcomes, names=("the new model", "its start"))
+        logits[task["name"]][:, places] = old.logits[task["name"]]
+    first = replace(new, **shared).outcomes(model.config.temperatures)
+    second = replace(old, **shared, logits=logits).outcomes(start.config.temperatures)
+    return compare_outcomes(first, second, names=("the new model", "its start"))
 
 
 def reason_against(comparison: dict[str, Any]) -> str | None:
@@ -336,8 +321,6 @@ def reason_against(comparison: dict[str, Any]) -> str | None:
 
 def promote(new: Path, start: Path) -> Path:
     """Put the new model in the place of its start, of which a copy is kept beside it; gives where."""
-    from semart_hf.files import atomic_folder, locked
-
     kept = start.with_name(f"{start.name}.before-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
     checkpoints = shutil.ignore_patterns("checkpoint-*")
     with locked(start, "replacing a model"), atomic_folder(start, replace=True) as unfinished:
