@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .command import command, parser_of, print_table, process_state
 
 EXAMPLES = """examples:
@@ -47,10 +45,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.mapping and len(options.mapping) not in (1, len(options.release)):
         parser.error(f"{len(options.mapping)} mappings for {len(options.release)} releases: give one, or one for each")
-    try:
-        options.tasks = options.tasks and [yaml.safe_load(task) for task in options.tasks]
-    except yaml.YAMLError as error:
-        parser.error(f"got --tasks {options.tasks}, of which one is no table ({error}): put each in quotes")
     if options.num_proc is not None and options.num_proc < 1:
         parser.error(f"got --num_proc {options.num_proc}: give 1 or more")
     if not 0 <= options.min_pictures <= 1:
@@ -93,17 +87,19 @@ def read_releases(options: argparse.Namespace) -> Any:
     from semart_hf.catalogue.catalogue import merge_tables, read_catalogue, read_rows
     from semart_hf.catalogue.mapping import load_mapping
     from semart_hf.catalogue.schema import SEMART_TASKS, read_tasks
+    from semart_hf.recipes.recipe import effective_recipe
 
+    entries = effective_recipe({}, ["--tasks", *options.tasks])["tasks"] if options.tasks else None
     mappings = options.mapping or ["official"]
     files = {"encoding": options.encoding, "delimiter": options.delimiter}
     tables: dict[str, Any] = {}
     for release, mapping in zip(options.release, mappings * (len(options.release) // len(mappings)), strict=True):
         if mapping == "official":
-            tasks = read_tasks(options.tasks) if options.tasks else SEMART_TASKS
+            tasks = read_tasks(entries) if entries else SEMART_TASKS
             table = read_rows(release, follow_links=options.follow_links, tasks=tasks, **files)
         else:
             given = {key: value for key, value in files.items() if value is not None}
-            read = replace(load_mapping(mapping, options.tasks), **given)
+            read = replace(load_mapping(mapping, entries), **given)
             table = read_catalogue(release, read, follow_links=options.follow_links)
         name = Path(release).name or "release"
         tables[name if name not in tables else f"{name}-{len(tables) + 1}"] = table
