@@ -5,7 +5,6 @@ Importing the package registers its classes, so that `AutoModel.from_pretrained(
 after it has parsed its arguments.
 """
 
-import importlib
 import importlib.util
 import sys
 from pathlib import Path

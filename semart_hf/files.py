@@ -75,10 +75,9 @@ def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path
             if folder.exists():
                 folder.rename(old)
             unfinished.rename(folder)
-        except BaseException:
+        finally:
             if old.exists() and not folder.exists():
                 old.rename(folder)
-            raise
 
 
 @contextmanager

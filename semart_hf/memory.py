@@ -25,7 +25,7 @@ def freed_memory_kept(is_kept: bool = True) -> Iterator[None]:
         ...     answers = list(classify(paintings, batch_size=8))
     """
     global _num_contexts  # of the process, as the memory is: the outermost undoes it
-    if not is_kept or not _has_thresholds():
+    if not is_kept:
         yield
         return
     _num_contexts += 1
@@ -38,12 +38,10 @@ def freed_memory_kept(is_kept: bool = True) -> Iterator[None]:
             _set(_USUAL)
 
 
-def _has_thresholds() -> bool:
-    return platform.libc_ver()[0] == "glibc"
-
-
 def _set(thresholds: dict[int, int]) -> None:
-    """Set these, and give back what is free at the end of the memory."""
+    """Set these, and give back what is free at the end of the memory; without glibc nothing changes."""
+    if platform.libc_ver()[0] != "glibc":
+        return
     library = ctypes.CDLL(None)
     for name, value in thresholds.items():
         library.mallopt(name, value)
@@ -55,5 +53,4 @@ def return_freed_memory() -> None:
     import pyarrow
 
     pyarrow.default_memory_pool().release_unused()
-    if _has_thresholds():
-        _set({})
+    _set({})

@@ -12,6 +12,7 @@ from typing import Any
 
 from semart_hf.documents.table import Table
 from semart_hf.extras import optional
+from semart_hf.files import atomic_file, atomic_folder, write_text
 
 from .command import add_reading, catalogue_of, command, load_model, parser_of, print_table, source_of, usable_device
 
@@ -45,17 +46,16 @@ def main(arguments: list[str] | None = None) -> None:
         parser.refuse(options, ("folds", "tasks"), "with --model")
     if fields and options.model is not None:
         parser.error(f"unrecognized arguments: {' '.join(fields)}")
-    from semart_hf.files import atomic_folder
-
     optional("cleanlab", "audit")  # before anything is computed
+    kept = options.output_dir.with_name(f".{options.output_dir.name}.folds")  # until all is written
     with atomic_folder(options.output_dir) as folder:
-        audit(options, fields, folder)
-    shutil.rmtree(folds_folder(options.output_dir), ignore_errors=True)
+        audit(options, fields, folder, kept)
+    shutil.rmtree(kept, ignore_errors=True)
     print("Written:", options.output_dir)
 
 
-def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
-    """Write an audit into the folder."""
+def audit(options: argparse.Namespace, fields: list[str], folder: Path, kept: Path) -> None:
+    """Write an audit into the folder; answers about finished parts are in another, from which a killed one goes on."""
     from semart_hf.catalogue.schema import SEMART_TASKS, read_tasks
     from semart_hf.collection.labelled_rows import labelled_rows, with_known_labels
     from semart_hf.data.rows import labels_of
@@ -87,7 +87,7 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     rows, _, notices = labelled_rows(source, [task["name"] for task in tasks])
     print("".join(f"{line}\n" for line in notices), end="", file=sys.stderr)
     if options.model is None:
-        probabilities, tasks = out_of_fold(options, {**recipe, "tasks": tasks}, rows)
+        probabilities, tasks = out_of_fold(options, {**recipe, "tasks": tasks}, rows, kept)
     else:
         rows, num_left_out = with_known_labels(rows, tasks)
         if num_left_out:
@@ -112,11 +112,6 @@ def audit(options: argparse.Namespace, fields: list[str], folder: Path) -> None:
     print("\n".join(summary))
 
 
-def folds_folder(output_dir: Path) -> Path:
-    """Where the answers about finished parts are kept until the audit is written; a killed one goes on there."""
-    return output_dir.with_name(f".{output_dir.name}.folds")
-
-
 def in_words(task: str, references: Any, errors: Any) -> str:
     """What was found about a task."""
     known = references[references >= 0]
@@ -128,7 +123,7 @@ def in_words(task: str, references: Any, errors: Any) -> str:
     )
 
 
-def out_of_fold(options: argparse.Namespace, recipe: dict[str, Any], rows: Any) -> tuple[ByTask, Tasks]:
+def out_of_fold(options: argparse.Namespace, recipe: dict[str, Any], rows: Any, kept: Path) -> tuple[ByTask, Tasks]:
     """Probabilities by task `(rows, labels)` of models that were not trained on the row, and the tasks."""
     import numpy as np
 
@@ -138,7 +133,6 @@ def out_of_fold(options: argparse.Namespace, recipe: dict[str, Any], rows: Any) 
     from semart_hf.data.loading import Splits
     from semart_hf.data.rows import tasks_of
     from semart_hf.evaluation.predictions import predict_dataset
-    from semart_hf.files import atomic_file
     from semart_hf.recipes.recipe import ModelArguments, parse_recipe
     from semart_hf.training.arguments import SemArtTrainingArguments
     from semart_hf.training.building import build_trainer
@@ -146,7 +140,6 @@ def out_of_fold(options: argparse.Namespace, recipe: dict[str, Any], rows: Any) 
     register()
     recipe |= {"data": str(options.catalogue), "prepare": False, "streaming": False, "save_strategy": "no"}
     recipe |= {"eval_strategy": "no", "load_best_model_at_end": False, "report_to": "none", "push_to_hub": False}
-    kept = folds_folder(options.output_dir)
     kinds = (ModelArguments, DataArguments, SemArtTrainingArguments)
     _, data, _ = parse_recipe(kinds, {**recipe, "output_dir": str(kept)})
     tasks = tasks_of(rows, data.tasks, min_label_count=data.min_label_count)  # of all rows: the same in each part
@@ -210,7 +203,6 @@ def ranked_labels(rows: Any, tasks: Tasks, probabilities: ByTask, references: By
 def write_page(path: Path, name: str, summary: list[str], ranked: Any, rows: Any) -> None:
     """A page with the first labels and their pictures."""
     from semart_hf.documents.page import render_page, to_jpeg
-    from semart_hf.files import write_text
 
     first = ranked.head(MOST_SHOWN)
     entries = first.to_dict("records")

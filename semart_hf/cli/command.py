@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,13 @@ def is_launchers_default() -> bool:
     import psutil
 
     try:
-        launcher = psutil.Process().parent()
-        if launcher is None or "OMP_NUM_THREADS" in launcher.environ():
-            return False
-        words = launcher.cmdline()
+        launcher = psutil.Process(os.getppid())
+        environment, words = launcher.environ(), launcher.cmdline()
     except psutil.Error:
         return False
     is_launcher = any(Path(word).stem in LAUNCHERS or word.startswith(LAUNCHER_MODULES) for word in words[:4])
-    return is_launcher and not any("num_cpu_threads" in word.replace("-", "_") for word in words)
+    is_chosen = "OMP_NUM_THREADS" in environment or any("num_cpu_threads" in one.replace("-", "_") for one in words)
+    return is_launcher and not is_chosen
 
 
 def cores() -> int:
@@ -137,8 +137,6 @@ def load_classifier(name: str, revision: str | None = None, device: Any = None) 
 
 def process_state(device: str | None) -> Any:
     """Accelerate's state of the processes that share a command's work."""
-    from datetime import timedelta
-
     from accelerate import PartialState
 
     # A process that is done waits for the others, however long they take.
@@ -159,14 +157,14 @@ def usable_device(name: str) -> str:
     return name
 
 
-def print_table(table: Table) -> None:
-    """Print a table, the small text of a cell below its text, and the total below a line."""
+def print_table(table: Table, title: str = "") -> None:
+    """Print a table under a title or its own, the small text of a cell below its text, and the total below a line."""
     from rich import console
     from rich import table as rich_table
     from rich.text import Text
 
     # As Text, because a name may hold what the console would take for markup.
-    shown = rich_table.Table(title=Text(table.title) or None, title_justify="left", title_style="bold")
+    shown = rich_table.Table(title=Text(title or table.title) or None, title_justify="left", title_style="bold")
     for place, column in enumerate(table.header):
         shown.add_column(Text(column), justify="left" if place < table.num_text_columns else "right", overflow="fold")
     for row in filter(None, (*table.rows, table.total)):

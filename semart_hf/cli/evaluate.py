@@ -1,7 +1,7 @@
 """Score a model on a split: semart-hf evaluate --model DIR --data DIR --split test --output_dir OUT."""
 
 import argparse
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,8 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
     tasks = model.config.tasks
     label_map = read_label_map(options.map_labels) if options.map_labels else None
     reading = {"text_columns": options.text_columns, "label_map": label_map, "common_labels": options.common_labels}
-
-    def load(split: str, with_masked_text: bool = False) -> Any:
-        return load_split(options.model, options.data, split, tasks, with_masked_text=with_masked_text, **reading)
-
-    paintings = load(options.split, options.mask_label_words)
+    load: Any = partial(load_split, options.model, options.data, tasks=tasks, **reading)
+    paintings = load(options.split, with_masked_text=options.mask_label_words)
     check_labelled(paintings, model.config.task_names, f"the split {options.split!r} of {options.data}")
     unseen = None
     if column := options.unseen_by:
@@ -74,8 +71,7 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
     how = {name: getattr(options, name) for name in ("batch_size", "device", "num_workers", "precision")}
     how |= {"compared": compared, "unseen": unseen, "show_progress": True}
     how["about"] = {name: str(getattr(options, name)) for name in ("model", "data", "split")}
-    if options.calibrate:
-        how["calibration"] = (options.calibrate, load(options.calibrate))
+    how["calibration"] = (options.calibrate, load(options.calibrate)) if options.calibrate else None
     results, outcomes, uncalibrated = write_evaluation(folder, model, processor, paintings, **how)
     if not options.no_report:
         from semart_hf.documents.evaluation_report import explain_examples, write_evaluation_report
@@ -90,17 +86,13 @@ def print_scores(results: dict[str, Any]) -> None:
     from semart_hf.documents import result_tables
 
     title = f"{results['model']} on {results['num_rows']} paintings ({results['split']})"
-    tables = {title: result_tables.score_table(results, result_tables.SHORT)}
-    tables["By what the model is shown"] = result_tables.modality_table(results)
+    print_table(result_tables.score_table(results, result_tables.SHORT), title)
+    print_table(result_tables.modality_table(results), "By what the model is shown")
     if "retrieval" in results:
-        tables["Search: what is found by what"] = result_tables.retrieval_table(results["retrieval"])
+        print_table(result_tables.retrieval_table(results["retrieval"]), "Search: what is found by what")
     if "tasks" in results.get("unseen", {}):
-        tables["What train has not seen"] = result_tables.score_table(results["unseen"], result_tables.SHORT)
-    for title, table in tables.items():
-        print_table(replace(table, title=title))
-    notes: list[str] = []
-    for task, scores in results["tasks"].items():
-        notes += result_tables.task_notes(task, scores)
+        print_table(result_tables.score_table(results["unseen"], result_tables.SHORT), "What train has not seen")
+    notes = [note for task in results["tasks"].items() for note in result_tables.task_notes(*task)]
     notes += [*result_tables.result_notes(results), *results.get("comparison", {}).get("in_words", [])]
     print("\n".join(notes))
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from semart_hf.catalogue.picture_files import ENDINGS, is_picture_file, picture_files
 from semart_hf.documents.table import Table
+from semart_hf.files import write_text
 from semart_hf.memory import freed_memory_kept
 
 from .command import READING, add_reading, answering, command, load_classifier, parser_of, print_table, usable_device
@@ -40,8 +42,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--fill", action="store_true", help="put accepted suggestions into empty cells")
     options = parser.parse_args(arguments)
     if options.catalogue is not None:
-        from semart_hf.catalogue.picture_files import is_picture_file
-
         parser.refuse(options, ("input", "text", "explain", "top_k", "min_confidence"), "with a catalogue")
         if is_picture_file(options.catalogue):
             parser.error(f"got the picture {options.catalogue} as a catalogue: give it with --input")
@@ -70,7 +70,6 @@ def answer(options: argparse.Namespace) -> None:
 
     from tqdm.auto import tqdm
 
-    from semart_hf.files import write_text
     from semart_hf.model.configuration_semart import is_multi_label
     from semart_hf.model.pipeline_semart import UNSURE, error_of
 
@@ -168,8 +167,6 @@ def suggest(options: argparse.Namespace) -> None:
 
 def find_paintings(paths: Sequence[Path], text: str | None) -> list[dict[str, Any]]:
     """`{"image", "text"}` of each painting: `None` for what it lacks, and `error` for a broken text."""
-    from semart_hf.catalogue.picture_files import ENDINGS, picture_files
-
     if text is not None and (len(paths) > 1 or (paths and paths[0].is_dir())):
         given = f"{len(paths)} pictures" if len(paths) > 1 else f"the folder {paths[0]}"
         raise ValueError(f"Got --text for {given}. It describes one picture: put monet.txt beside monet.jpg instead.")

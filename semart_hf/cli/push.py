@@ -9,13 +9,12 @@ from .command import command, load_model, parser_of
 
 def repository_name(value: str) -> str:
     """The name, as an argument's type, if it may be a repository's."""
-    from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils._validators import validate_repo_id
 
     try:
         validate_repo_id(value)
         _, _ = value.split("/")
-    except (HFValidationError, ValueError) as error:
+    except ValueError as error:
         message = f"Got the repository {value!r}. Give USER/NAME, as anna/semart-resnet18."
         raise argparse.ArgumentTypeError(message) from error
     return value

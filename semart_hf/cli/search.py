@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from semart_hf.catalogue.picture_files import ENDINGS
 from semart_hf.documents.table import Table
+from semart_hf.files import write_text
 
 from .command import command, load_classifier, parser_of, print_table, usable_device
 
@@ -36,8 +38,6 @@ def main(arguments: list[str] | None = None) -> None:
     if options.query is not None:
         if options.text is not None or options.image is not None:
             parser.error("got a query and --text or --image; give both as --text and --image")
-        from semart_hf.catalogue.picture_files import ENDINGS
-
         setattr(options, "image" if options.query.lower().endswith(ENDINGS) else "text", options.query)
     if (options.like is not None) == (options.text is not None or options.image is not None):
         parser.error("give words, a picture, or both; or --like ROW")
@@ -71,7 +71,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 def show(options: argparse.Namespace, index: Any, hits: Sequence[Any]) -> None:
     """Print what was found, or write it to a file."""
-    from semart_hf.files import write_text
     from semart_hf.search.search_page import hit_json, label_of, title_of, write_results
 
     if options.output is None:
