@@ -1,6 +1,7 @@
 """Starts in closed form from the towers' features: regressions for heads or a probe, correlations for projections."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -72,12 +73,12 @@ def start_heads(model: SemArtForArtClassification, features: Features, loss: Art
             f"Got head_init: logistic_regression with {num_labels} labels and fusion_dim {model.config.fusion_dim}, "
             f"which must be as large. Set fusion_dim: {-(-num_labels // 64) * 64}, or head_init: random."
         )
-    image, text = _Block.of(features.image, features.has_image), _Block.of(features.text, features.has_text)
+    image, text = _scaled(features.image, features.has_image), _scaled(features.text, features.has_text)
     words = features.words
     if words is not None and words.numel() < MOST_DENSE:
         words = words.to_dense()
-    image_blocks, from_image = _rotated([image.values])
-    texts = {scale: _rotated([scale * text.values, *([] if words is None else [words])]) for scale in TEXT_SCALES}
+    image_blocks, from_image = _rotated([image[0]])
+    texts = {scale: _rotated([scale * text[0], *([] if words is None else [words])]) for scale in TEXT_SCALES}
     columns, found = model.config.label_columns, []
     for task, own_loss in zip(model.config.tasks or [], deepcopy(loss.losses).cpu(), strict=True):
         labels = features.labels[:, columns[task["name"]]]
@@ -96,12 +97,9 @@ def start_heads(model: SemArtForArtClassification, features: Features, loss: Art
         if not is_multi_label(task):
             counts = torch.bincount(labels[labels != UNKNOWN_LABEL], minlength=len(shift))
             shift = LOGIT_ADJUSTMENT * log_frequencies(counts)
-        by_tower, by_words = by_text[:-1].tensor_split([text.values.shape[1]])
+        by_tower, by_words = by_text[:-1].tensor_split([features.text.shape[1]])
         found.append((by_image[:-1], by_image[-1], scale * by_tower, by_words, by_text[-1] - prior, prior, shift))
-    shift = _write(model, (image, text), [torch.cat(part, -1) for part in zip(*found, strict=True)], features.tokens)
-    if model.probe is not None:  # which has a part in the answers on pictures, and is the answer on texts alone
-        with torch.no_grad():
-            model.probe.vision_projection.bias.add_((shift * (1 - 1 / model.config.probe_share)).to(model.device))
+    _write(model, (image, text), [torch.cat(part, -1) for part in zip(*found, strict=True)], features.tokens)
 
 
 def features_of(
@@ -117,16 +115,15 @@ def features_of(
     # Long texts first: a batch of like lengths is padded least, and memory shows at once.
     order = sorted(range(len(texts)), key=lambda row: -len(texts[row] or ""))
     loader: DataLoader[Any] = DataLoader(Subset(paintings, order), batch_size=batch_size, collate_fn=collator)
-    seen: dict[str, Tensor] = {}
+    seen: dict[str, tuple[Any, ...]] = {}
     reader: Any = model.probe or model
-    projections = {"image": reader.vision_projection, "text": reader.text_projection}
-    hooks = [
-        layer.register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0]}))
-        for name, layer in projections.items()
-    ]
+    layers = {"image": reader.vision_projection, "text": reader.text_projection}
+    layers |= {} if reader.lexicon is None else {"words": reader.lexicon}
     found: dict[str, list[Tensor]] = {key: [] for key in ("image", "text", "has_image", "has_text", "labels")}
     words = []
-    try:
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+            hooks.enter_context(layer.register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args})))
         for batch in loader:
             labels = batch.pop("labels")
             inputs = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
@@ -134,58 +131,46 @@ def features_of(
             with torch.inference_mode():
                 run_model(model, inputs, precision=precision)
             for name, sources in {"image": {"pixel_values"}, "text": {"input_ids", "text_hidden"}}.items():
-                is_there = torch.full((len(labels),), not sources.isdisjoint(batch))
-                is_there = batch.get(f"has_{name}", is_there)
-                rows = torch.zeros(len(labels), projections[name].in_features)
+                is_there = batch.get(f"has_{name}", torch.full((len(labels),), not sources.isdisjoint(batch)))
+                rows = torch.zeros(len(labels), layers[name].in_features)
                 if name in seen:
-                    rows[is_there] = seen[name].float().cpu()
+                    rows[is_there] = seen[name][0].float().cpu()
                 found[name].append(rows)
                 found[f"has_{name}"].append(is_there)
             found["labels"].append(labels)
             if reader.lexicon is not None:
-                words.append(_word_shares(reader.lexicon, inputs, sum(map(len, found["labels"][:-1]))))
-    finally:
-        for hook in hooks:
-            hook.remove()
+                words.append(_word_shares(reader.lexicon, len(labels), *seen.get("words", ())))
     back = torch.tensor(order).argsort()
     shares, tokens = None, torch.empty(0).long()
     if words:
-        rows, ids, values = (torch.cat(parts) for parts in zip(*words, strict=True))
+        shares = torch.cat(words).index_select(0, back).coalesce()
         # A vocabulary is much larger than what few texts have of it.
-        tokens, columns = ids.unique(return_inverse=True)
-        places, size = torch.stack((torch.tensor(order)[rows], columns)), (len(order), len(tokens))
-        shares = torch.sparse_coo_tensor(places, values, size, check_invariants=False).coalesce()
+        tokens, columns = shares.indices()[1].unique(return_inverse=True)
+        places, size = torch.stack((shares.indices()[0], columns)), (len(order), len(tokens))
+        shares = torch.sparse_coo_tensor(places, shares.values(), size, is_coalesced=True, check_invariants=False)
     return Features(words=shares, tokens=tokens, **{name: torch.cat(parts)[back] for name, parts in found.items()})
 
 
 @torch.no_grad()
-def _word_shares(lexicon: Lexicon, inputs: dict[str, Any], first_row: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What the lexicon reads of a batch: rows, counted from its first one's number, tokens and their shares."""
-    if "input_ids" not in inputs:
-        return torch.empty(0).long(), torch.empty(0).long(), torch.empty(0)
-    ids = inputs["input_ids"]
-    shares = lexicon.shares(ids, None if "text_hidden" in inputs else inputs.get("attention_mask"))
-    if "has_text" in inputs:
-        shares = shares * inputs["has_text"].unsqueeze(1)
-    kept = shares > 0
-    rows = torch.arange(first_row, first_row + len(ids)).unsqueeze(1).expand_as(ids)
-    return rows[kept.cpu()], ids[kept].cpu(), shares[kept].cpu()
+def _word_shares(lexicon: Lexicon, num_rows: int, ids: Any = None, mask: Any = None, has_text: Any = None) -> Tensor:
+    """What the lexicon reads of a batch `(rows, vocabulary)`, sparse, by what `forward` is given."""
+    size = num_rows, len(lexicon.weight)
+    if ids is None:
+        return torch.zeros(size, layout=torch.sparse_coo)
+    shares = lexicon.shares(ids, mask)
+    if has_text is not None:
+        shares = shares * has_text.unsqueeze(1)
+    rows, places = (shares > 0).nonzero(as_tuple=True)
+    found = torch.stack((rows, ids[rows, places])), shares[rows, places]
+    return torch.sparse_coo_tensor(*found, size, check_invariants=False).cpu()
 
 
-@dataclass
-class _Block:
-    """One modality's features, of mean 0 and deviation 1 where it is there, and rows about 1 long."""
-
-    values: Tensor
-    mean: Tensor
-    factor: Tensor
-
-    @staticmethod
-    def of(values: Tensor, is_there: Tensor) -> "_Block":
-        own = values[is_there] if is_there.any() else values
-        mean, deviation = own.mean(0), own.std(0, correction=0)
-        factor = values.shape[1] ** -0.5 / deviation.clamp(min=1e-3)
-        return _Block((values - mean) * factor * is_there.unsqueeze(1), mean, factor)
+def _scaled(values: Tensor, is_there: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Features of mean 0 and deviation 1 where they are there, with rows about 1 long; that mean, and their factor."""
+    own = values[is_there] if is_there.any() else values
+    mean, deviation = own.mean(0), own.std(0, correction=0)
+    factor = values.shape[1] ** -0.5 / deviation.clamp(min=1e-3)
+    return (values - mean) * factor * is_there.unsqueeze(1), mean, factor
 
 
 def _rotated(blocks: Sequence[Tensor]) -> tuple[Sequence[Tensor], Callable[[Tensor], Tensor]]:
@@ -248,9 +233,9 @@ def _logits(blocks: Sequence[Tensor], fitted: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _write(
-    model: SemArtForArtClassification, blocks: Sequence[_Block], found: Sequence[Tensor], tokens: Tensor
-) -> Tensor:
-    """Write regressions into projections, absence vectors, lexicon, and heads or probe; the logits' shift."""
+    model: SemArtForArtClassification, blocks: Sequence[Sequence[Tensor]], found: Sequence[Tensor], tokens: Tensor
+) -> None:
+    """Write regressions of `_scaled` features into projections, absence vectors, lexicon, and heads or probe."""
     by_image, image_bias, by_text, by_words, text_bias, prior, shift = found
     reader: Any = model.probe or model
     basis = torch.eye(len(shift))
@@ -258,10 +243,10 @@ def _write(
         size = len(shift), model.config.fusion_dim
         basis = nn.init.orthogonal_(torch.empty(size), generator=torch.Generator().manual_seed(0))
     sides = (reader.vision_projection, by_image, image_bias), (reader.text_projection, by_text, text_bias)
-    for (layer, weight, bias), block in zip(sides, blocks, strict=True):
-        own = weight * block.factor.unsqueeze(1)
+    for (layer, weight, bias), (_, mean, factor) in zip(sides, blocks, strict=True):
+        own = weight * factor.unsqueeze(1)
         layer.weight.copy_((own @ basis).T)
-        layer.bias.copy_((bias - block.mean @ own) @ basis)
+        layer.bias.copy_((bias - mean @ own) @ basis)
     reader.absent_image.copy_(prior @ basis)
     reader.absent_text.zero_()
     if reader.lexicon is not None:
@@ -270,7 +255,9 @@ def _write(
     if model.probe is not None:  # each row has one of the two
         for vector in (reader.vision_projection.bias, reader.absent_image):
             vector.sub_(shift.to(model.device))
-        return shift
+        # The probe has a part in the answers on pictures, and is the answer on texts alone.
+        reader.vision_projection.bias.add_((shift * (1 - 1 / model.config.probe_share)).to(model.device))
+        return
     nn.init.zeros_(model.fusion.weight)
     nn.init.zeros_(model.fusion.bias)
     rows = [len(task["labels"]) for task in model.config.tasks or []]
@@ -278,7 +265,6 @@ def _write(
         head: Any = model.heads[f"head_{name}"]
         head.weight.copy_(own)
         head.bias.copy_(-bias)
-    return shift
 
 
 def correlate_projections(
@@ -295,12 +281,9 @@ def correlate_projections(
     rows = undecoded(paintings.select_columns(["image", "text"]))
     if len(rows) > MOST_PAIRS:
         rows = rows.select(np.sort(np.random.default_rng(0).choice(len(rows), MOST_PAIRS, replace=False)))
-    home, collator = model.device, ArtCollator(processor, [])
-    try:
-        with freed_memory_kept():
-            found = features_of(model.to(device), collator, rows, batch_size=PAIR_BATCH, precision="fp32")
-    finally:
-        model.to(home)
+    with freed_memory_kept():  # the model stays on the device, where it is trained
+        collator = ArtCollator(processor, [])
+        found = features_of(model.to(device), collator, rows, batch_size=PAIR_BATCH, precision="fp32")
     is_pair = found.has_image & found.has_text
     image, text = found.image[is_pair].double(), found.text[is_pair].double()
     texts = [text for text, is_whole in zip(rows["text"], is_pair.tolist(), strict=True) if is_whole]
@@ -335,25 +318,23 @@ def canonical_projections(image: Tensor, text: Tensor, ridges: Sequence[float], 
 
     A ridge is a share of a side's largest variance. Where there are fewer directions than `dim`, other numbers are 0.
     """
-    sides, standard = [], []
+    sides = []
     for rows in (image, text):
         mean, deviation = rows.mean(0), rows.std(0, correction=0)
         scale = torch.where(deviation > 1e-6 * deviation.max(), 1 / deviation, 0)
-        standard.append((rows - mean) * scale)
-        variances, directions = torch.linalg.eigh(standard[-1].T @ standard[-1] / len(rows))
-        sides.append((mean, scale, variances.clamp(min=0), directions))
-    cross = sides[0][3].T @ (standard[0].T @ standard[1] / len(image)) @ sides[1][3]
+        standard = (rows - mean) * scale
+        variances, directions = torch.linalg.eigh(standard.T @ standard / len(rows))
+        sides.append((mean, scale, standard, variances.clamp(min=0), directions))
+    cross = sides[0][4].T @ (sides[0][2].T @ sides[1][2] / len(image)) @ sides[1][4]
     found = []
     for ridge in ridges:
-        roots = [(variances + ridge * variances[-1]).rsqrt() for _, _, variances, _ in sides]
+        roots = [(variances + ridge * variances[-1]).rsqrt() for *_, variances, _ in sides]
         left, strengths, right = torch.linalg.svd(roots[0][:, None] * cross * roots[1], full_matrices=False)
         projections = []
-        for (mean, scale, _, directions), rows, root, axes in zip(
-            sides, standard, roots, (left, right.T), strict=True
-        ):
+        for (mean, scale, standard, _, directions), root, axes in zip(sides, roots, (left, right.T), strict=True):
             weight = (directions * root) @ (axes * strengths)[:, :dim]
             weight = F.pad(weight, (0, dim - weight.shape[1]))
-            weight = scale[:, None] * weight / (rows @ weight).square().mean().sqrt()
+            weight = scale[:, None] * weight / (standard @ weight).square().mean().sqrt()
             projections.append((weight, -mean @ weight))
-        found.append((projections[0], projections[1]))
+        found.append(projections)
     return found

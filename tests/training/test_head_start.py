@@ -38,8 +38,8 @@ def test_the_model_gives_the_logits_of_the_regressions(parts, tmp_path, monkeypa
     options = {"batch_size": 16, "precision": "fp32"}
     found = head_start.features_of(trainer.model, trainer.data_collator, rows, **options)
     trainer.train()
-    image = head_start._Block.of(found.image, found.has_image).values
-    text = head_start._Block.of(found.text, found.has_text).values
+    image = head_start._scaled(found.image, found.has_image)[0]
+    text = head_start._scaled(found.text, found.has_text)[0]
     tables = {"image": image.numpy(), "text": torch.cat([0.5 * text, found.words.to_dense()], 1).numpy()}
     answers = {
         modality: predict_dataset(trainer.model, trainer.processing_class, shown_rows(rows, modality), **options)
