@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tempfile
 from collections.abc import Callable, Mapping
@@ -22,7 +23,6 @@ from .building import build_trainer
 if TYPE_CHECKING:
     import optuna
 
-STUDY = "study.sqlite3"
 ALLOWED_RANGES = "{low: 1e-4, high: 1e-2, log: true}, {low: 0, high: 3}, or a list of values"
 
 
@@ -60,31 +60,27 @@ def tune(
         raise ValueError(f"Got {training.world_size} processes, but a search trains in one. Leave out the launcher.")
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = f"sqlite:///{folder / STUDY}"
+    storage = f"sqlite:///{folder / 'study.sqlite3'}"
     direction: Any = "maximize" if training.greater_is_better else "minimize"
     study = optuna.create_study(storage=storage, study_name="search", direction=direction, load_if_exists=True)
     _continue(study, {"recipe": dict(recipe), "ranges": dict(ranges)}, folder, training.seed)
-
-    def objective(trial: optuna.Trial) -> float:
-        fields = {name: _suggested(trial, name, values) for name, values in ranges.items()}
+    states, space = optuna.trial.TrialState, {name: _distribution(values) for name, values in ranges.items()}
+    is_done = [one.state in (states.COMPLETE, states.PRUNED) or "reason" in one.user_attrs for one in study.trials]
+    for _ in range(num_trials - sum(is_done)):
+        trial = study.ask(space)
         try:
             with tempfile.TemporaryDirectory(dir=folder) as place:
-                return _best_of(with_fields(recipe, {**fields, "output_dir": place}), trial)
-        except KeyboardInterrupt:
-            study.enqueue_trial(fields)  # optuna takes it for failed
-            raise
-
-    def tell(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        result = f"failed: {trial.user_attrs.get('reason')}"
-        if trial.state != optuna.trial.TrialState.FAIL:
-            is_pruned = trial.state == optuna.trial.TrialState.PRUNED
-            result = "given up" if is_pruned else f"{training.metric_for_best_model} {trial.value:.4f}"
-        say(f"Trial {trial.number + 1}: {result} ({in_words(trial.params)})")
-
-    states = optuna.trial.TrialState
-    is_done = [one.state in (states.COMPLETE, states.PRUNED) or "reason" in one.user_attrs for one in study.trials]
-    num_left = max(0, num_trials - sum(is_done))
-    study.optimize(objective, num_left, catch=_TrainingFailedError, callbacks=[tell], gc_after_trial=True)
+                value = _best_of(with_fields(recipe, {**trial.params, "output_dir": place}), trial)
+            study.tell(trial, value, states.FAIL if value is None else None)
+            metric = training.metric_for_best_model
+            result = f"failed: {trial.user_attrs['reason']}" if value is None else f"{metric} {value:.4f}"
+        except optuna.TrialPruned:
+            study.tell(trial, state=states.PRUNED)
+            result = "given up"
+        params = trial.params.items()
+        shown = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in params]
+        say(f"Trial {trial.number + 1}: {result} ({', '.join(shown)})")
+        gc.collect()  # a model refers to itself
     return study
 
 
@@ -96,12 +92,6 @@ def best_recipe(study: optuna.Study, recipe: Mapping[str, Any]) -> dict[str, Any
         reasons = {trial.user_attrs.get("reason", trial.state.name) for trial in study.trials}
         raise ValueError(f"None of the trials was completed: {' '.join(sorted(reasons))} Search other ranges.")
     return with_fields(recipe, study.best_params)
-
-
-def in_words(fields: Mapping[str, Any]) -> str:
-    """`learning_rate 0.00112, loss cross_entropy`: a trial's values."""
-    shown = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in fields.items()}
-    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def _arguments(recipe: Mapping[str, Any]) -> Any:
@@ -125,15 +115,17 @@ def _continue(study: optuna.Study, about: dict[str, Any], folder: Path, seed: in
         study.enqueue_trial(trial.params)
 
 
-def _suggested(trial: optuna.Trial, name: str, values: Any) -> Any:
+def _distribution(values: Any) -> optuna.distributions.BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
     if isinstance(values, list):
-        return trial.suggest_categorical(name, values)
-    low, high = values["low"], values["high"]
-    suggest: Any = trial.suggest_int if isinstance(low, int) and isinstance(high, int) else trial.suggest_float
-    return suggest(name, low, high, log=bool(values.get("log")))
+        return CategoricalDistribution(values)
+    kind: Any = IntDistribution if all(isinstance(values[end], int) for end in ("low", "high")) else FloatDistribution
+    return kind(values["low"], values["high"], log=bool(values.get("log")))
 
 
-def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
+def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float | None:
+    """The metric of a trial's best validation; `None` where the training failed, for the trial's `reason`."""
     model, data, training = _arguments(recipe)
     splits = load_splits(data, seed=training.seed)
     tasks = splits.tasks or []
@@ -148,7 +140,7 @@ def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
             trainer.train()
     except (RuntimeError, ValueError, MemoryError) as error:  # of these values: refused, diverging, too large
         trial.set_user_attr("reason", (str(error).strip() or type(error).__name__).splitlines()[0])
-        raise _TrainingFailedError from error
+        return None
     finally:
         if trainer is not None:
             trainer.accelerator.free_memory()
@@ -156,10 +148,6 @@ def _best_of(recipe: Mapping[str, Any], trial: optuna.Trial) -> float:
         advice = "Set eval_strategy: epoch, or steps so few that a trial has them."
         raise ValueError(f"No validation gave {training.metric_for_best_model}, which a search compares. {advice}")
     return max(watch.values) if training.greater_is_better else min(watch.values)
-
-
-class _TrainingFailedError(Exception):
-    """A training that was refused or broke off."""
 
 
 class _Watch(TrainerCallback):
@@ -172,10 +160,8 @@ class _Watch(TrainerCallback):
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
         import optuna
 
-        name = "eval_" + str(self.training.metric_for_best_model).removeprefix("eval_")
-        if name not in metrics:
-            return
-        self.values.append(metrics[name])
-        self.trial.report(metrics[name], len(self.values))
+        value = metrics["eval_" + str(self.training.metric_for_best_model).removeprefix("eval_")]
+        self.values.append(value)
+        self.trial.report(value, len(self.values))
         if self.trial.should_prune():
             raise optuna.TrialPruned
