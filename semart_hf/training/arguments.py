@@ -144,11 +144,10 @@ def _check_fields(arguments: SemArtTrainingArguments) -> None:
     for name, (allowed, advice) in REFUSED.items():
         value = getattr(arguments, name)
         is_off = not value and allowed in (None, False, [], "no")
-        # What transformers has put in the place of a field that was left out.
-        is_filled_in = (name, value) == ("label_names", ["labels"])
         if isinstance(value, dict | AcceleratorConfig) and name == "accelerator_config":
-            is_filled_in = {**_ACCELERATOR, **(value if isinstance(value, dict) else vars(value))} == _ACCELERATOR
-        if not (value == allowed or is_off or is_filled_in):
+            # What transformers has put in the place of one that was left out.
+            is_off = {**_ACCELERATOR, **(value if isinstance(value, dict) else vars(value))} == _ACCELERATOR
+        if not (value == allowed or is_off):
             raise ValueError(f"{name} is {value!r}, but only {_yaml(allowed)} is allowed here. {advice}")
     optimizer = str(getattr(arguments.optim, "value", arguments.optim))
     if any(kind in optimizer for kind in _OWN_GROUPS):

@@ -74,27 +74,13 @@ def build_trainer(
     say(f"trainable params: {trained:,} || all params: {total:,} || trainable%: {100 * trained / total:.4f}")
     precision = "bf16" if training.bf16 else "fp32"
     say(f"Precision: {precision}. Device: {training.device}, {training.world_size} process(es).")
-    collator = ArtCollator(
-        processor,
-        tasks,
-        modality=data.modality,
-        augmentation=data,
-        image_dropout=data.image_dropout,
-        text_dropout=data.text_dropout,
-        keeps_tokens=model.config.reads_tokens,
-        finishes_pictures=training.device.type == "cpu",
-        recognises_copies=is_contrastive,
-    )
+    shown: dict[str, Any] = {"modality": data.modality, "augmentation": data}
+    shown |= {"image_dropout": data.image_dropout, "text_dropout": data.text_dropout}
+    read: dict[str, Any] = {"keeps_tokens": model.config.reads_tokens, "recognises_copies": is_contrastive}
+    collator = ArtCollator(processor, tasks, finishes_pictures=training.device.type == "cpu", **shown, **read)
     collator.frozen_text, remark = frozen_text(model, processor, {**splits, "train": train_paintings}, data, training)
     say(remark)
-    trainer = SemArtTrainer(
-        model,
-        training,
-        processing_class=processor,
-        data_collator=collator,
-        train_dataset=train_paintings,
-        eval_dataset=splits.get("validation"),
-    )
+    trainer = SemArtTrainer(model, training, collator, train_paintings, splits.get("validation"), processor)
     trainer.chosen_fields = chosen
     return trainer
 
@@ -105,9 +91,8 @@ def _start_from(
     """The published model `init_from` with these tasks, and its tokenizer; another architecture is refused."""
     source = str(arguments.init_from)
     chosen = ("frozen_vision_stages", "trainable_text_layers", "fusion_dropout")
-    allowed = {"init_from", "image_size", *chosen}
     changed = [one.name for one in fields(arguments) if getattr(arguments, one.name) != one.default]
-    if given := [name for name in changed if name not in allowed]:
+    if given := [name for name in changed if name not in {"init_from", "image_size", *chosen}]:
         raise ValueError(
             f"The recipe has init_from: {source} and {', '.join(given)}, which the model there brings. Allowed beside "
             f"init_from are image_size, {', '.join(chosen)}. Leave out others."

@@ -5,6 +5,7 @@ from itertools import product
 from typing import Any
 
 import torch
+from accelerate.utils import gather, reduce
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
@@ -67,14 +68,12 @@ class TaskLoss(nn.Module):
         if "class_weighted" in parts:  # 0 for a class that train lacks
             known, is_there = counts.double(), counts > 0
             weights = is_there * known.sum(0) / (is_there.sum(0).clamp(min=1) * known.clamp(min=1))
-        prior = logit_adjustment_tau * self._prior(counts) if "logit_adjusted" in parts else None
+        logs = log_frequencies(counts)
+        shift = logs if logs.ndim == 1 else logs[1] - logs[0]  # of several labels: present, absent
+        adjustment = logit_adjustment_tau * shift if "logit_adjusted" in parts else None
         self.register_buffer("targets", targets, persistent=False)
         self.register_buffer("weights", weights.float(), persistent=False)
-        self.register_buffer("adjustment", prior, persistent=False)
-
-    def _prior(self, counts: Tensor) -> Tensor:
-        """What `logit_adjusted` adds to the logits `(num_labels,)`."""
-        return log_frequencies(counts)
+        self.register_buffer("adjustment", adjustment, persistent=False)
 
     def label_weights(self, labels: Tensor) -> Tensor:
         """Weights of the labels `(batch, columns)`; 0 where they are unknown, −100."""
@@ -95,10 +94,6 @@ class TaskLoss(nn.Module):
 
 class MultiLabelLoss(TaskLoss):
     """Mean binary cross-entropy of a row's known labels, each of two classes `(2, num_labels)`: absent, present."""
-
-    def _prior(self, counts: Tensor) -> Tensor:
-        absent, present = log_frequencies(counts)
-        return present - absent
 
     def label_weights(self, labels: Tensor) -> Tensor:
         """Weights of the labels `(batch, columns)`, of each row 1 in sum without `class_weighted`."""
@@ -181,10 +176,7 @@ def contrastive_sum(image: Tensor, text: Tensor, scale: Tensor, is_pair: Tensor,
     about = torch.cat((is_pair.to(torch.uint8).unsqueeze(1), keys.to(is_pair.device)), dim=1)
     others, others_about, first = vectors, about, 0
     if distributed.is_initialized() and distributed.get_world_size() > 1:
-        sizes = torch.zeros(distributed.get_world_size(), dtype=torch.long, device=image.device)
-        sizes[distributed.get_rank()] = len(image)
-        distributed.all_reduce(sizes)
-        most = int(sizes.max())  # every process gives as many rows
+        most = int(reduce(torch.tensor(len(image), device=image.device), "max"))  # every process gives as many rows
         others = _GatheredRows.apply(F.pad(vectors, (0, 0, 0, 0, 0, most - len(vectors))))
         others_about = _GatheredRows.apply(F.pad(about, (0, 0, 0, most - len(about))))
         first = distributed.get_rank() * most
@@ -203,15 +195,11 @@ class _GatheredRows(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, rows: Tensor) -> Tensor:
-        parts = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
-        distributed.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
+        return gather(rows)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        summed = gradient.clone()
-        distributed.all_reduce(summed)
-        return summed.chunk(distributed.get_world_size())[distributed.get_rank()]
+        return reduce(gradient, "sum").chunk(distributed.get_world_size())[distributed.get_rank()]
 
 
 def parameter_groups(

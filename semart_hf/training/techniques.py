@@ -52,10 +52,9 @@ class _DepthwiseConvolution(torch.autograd.Function):
 
 
 def _has_depthwise(model: PreTrainedModel, bf16: bool) -> bool:
-    if not bf16 or model.device.type != "cpu":
-        return False
     layers = (layer for layer in model.vision_tower.modules() if isinstance(layer, nn.Conv2d))
-    return any(1 < layer.groups == layer.in_channels == layer.out_channels for layer in layers)
+    is_depthwise = (1 < layer.groups == layer.in_channels == layer.out_channels for layer in layers)
+    return bf16 and model.device.type == "cpu" and any(is_depthwise)
 
 
 DEPTHWISE_GRADIENT = Technique(
