@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import reduce
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -40,16 +41,19 @@ class WeightAverage(TrainerCallback):
         self.decay = decay
         self.end()
 
-    def begin(self, model: nn.Module) -> None:
-        """Begin an average of a model with its weights as they are now."""
+    @torch.no_grad()
+    def begin(self, model: nn.Module, folder: Path | None = None) -> None:
+        """Begin an average with a model's weights as they are now; those that learn may be of `save_learned`."""
         tensors = dict(model.named_parameters()) | dict(model.named_buffers())
         self._learned = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
         self._average = {name: tensor.detach().clone() for name, tensor in self._learned.items()}
-
-    def on_train_begin(self, *_: Any, model: nn.Module, **kwargs: Any) -> None:
-        """Begin an average, unless a checkpoint's was loaded."""
-        if self.decay and not self._average:
-            self.begin(model)
+        if folder is not None:
+            learned = load_file(folder / LEARNED_WEIGHTS)
+            if different := sorted(learned.keys() ^ self._learned.keys()):
+                problem = f"The checkpoint differs in {len(different)} tensors, first {different[0]!r}"
+                raise ValueError(f"{problem}. Resume with its recipe.")
+            for name, tensor in self._learned.items():
+                tensor.copy_(learned[name])
 
     def on_train_end(self, args: Any, state: Any, *_: Any, **kwargs: Any) -> None:
         """Leave the averaged weights in the model, unless those of the best checkpoint were loaded."""
@@ -83,18 +87,6 @@ class WeightAverage(TrainerCallback):
         """Write the weights that learn."""
         if learned := {name: tensor.detach().cpu().contiguous() for name, tensor in self._learned.items()}:
             save_file(learned, folder / LEARNED_WEIGHTS)
-
-    @torch.no_grad()
-    def load_learned(self, folder: Path, model: nn.Module) -> None:
-        """Make a model's present weights the average, and those that `save_learned` wrote the weights that learn."""
-        self.begin(model)
-        learned = load_file(folder / LEARNED_WEIGHTS)
-        if different := sorted(learned.keys() ^ self._learned.keys()):
-            raise ValueError(
-                f"The checkpoint differs in {len(different)} tensors, first {different[0]!r}. Resume with its recipe."
-            )
-        for name, tensor in self._learned.items():
-            tensor.copy_(learned[name])
 
     @torch.no_grad()
     def _exchange(self) -> None:
@@ -177,11 +169,8 @@ class PreemptionCallback(TrainerCallback):
         """Ask for a checkpoint if the signal came to any process."""
         self.is_agreed = self.is_asked
         if args.world_size > 1:
-            self.is_agreed = False
-            if state.global_step % STEPS_BETWEEN_AGREEMENTS == 0:
-                is_asked = torch.tensor(float(self.is_asked), device=args.device)
-                torch.distributed.all_reduce(is_asked, op=torch.distributed.ReduceOp.MAX)
-                self.is_agreed = bool(is_asked)
+            is_due = state.global_step % STEPS_BETWEEN_AGREEMENTS == 0
+            self.is_agreed = is_due and bool(reduce(torch.tensor(float(self.is_asked), device=args.device), "max"))
         control.should_save |= self.is_agreed
 
     def on_save(self, args: Any, state: Any, *_: Any, **kwargs: Any) -> None:

@@ -1,8 +1,8 @@
 """A Trainer that can be killed at any step: a checkpoint is whole or known not to be, and resuming changes nothing."""
 
 import logging
+import shutil
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,32 +31,19 @@ logger = logging.getLogger(__name__)
 _OF_ARGUMENTS = ("initial_lr", "weight_decay", "betas", "eps")
 
 
-class _Restore(TrainerCallback):
-    """Calls a function when everything is ready for the first step."""
-
-    def __init__(self, restore: Callable[[], None]) -> None:
-        self.restore = restore
-
-    def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
-        self.restore()
-
-
-class ResumableTrainer(Trainer):
+class ResumableTrainer(Trainer, TrainerCallback):
     """Writes checkpoints with all that a run goes on with, each a repository that loads by itself, and pushes them."""
 
     args: SemArtTrainingArguments
     push_in_progress: PushInProgress | None = None
     resumed_from: Path | None = None
-    _save_is_due = False
-    _last_step = -1
-    _earlier_seconds = 0.0
 
     def __init__(
         self, *, args: SemArtTrainingArguments, window: LogWindow, callbacks: list[TrainerCallback], **options: Any
     ) -> None:
         self.window = window
         self.average, self.preemption = WeightAverage(args.ema_decay), PreemptionCallback()
-        own = [window, self.preemption, self.average, _Restore(self._restore_progress)]
+        own = [window, self.preemption, self.average, self]  # which restores a checkpoint
         super().__init__(args=args, callbacks=[*own, *callbacks], **options)
         # States of callbacks, such as early stopping's count, are a part of what a run's future depends on.
         args.restore_callback_states_from_checkpoint = True
@@ -128,6 +115,19 @@ class ResumableTrainer(Trainer):
                 group["lr"] = group["initial_lr"] * share(schedule.last_epoch)
             schedule._last_lr = [group["lr"] for group in groups]
 
+    def on_train_begin(self, *_: Any, **kwargs: Any) -> None:
+        """Begin the average, or continue it and the log of the checkpoint that the run resumes from."""
+        self._began, self._save_is_due, self._last_step = time.time(), False, -1
+        folder = None if self.resumed_from is None else self.resumed_from / run_folder.RESUME
+        if self.average.decay:
+            self.average.begin(self.model, folder)
+        if folder and (progress := read_json(folder / f"progress-{self.args.process_index}.json")):
+            self._tr_loss.fill_(progress["loss"])
+            self._total_loss_scalar = progress["total_loss"]
+            self._globalstep_last_logged = progress["last_logged"]
+            self._earlier_seconds = progress["seconds"]
+            self.window.load_state_dict(progress["window"], self.args.device)
+
     def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
         if skip_scheduler and self.resumed_from is not None:
             return {}  # eval_on_start: a run starts once
@@ -141,23 +141,14 @@ class ResumableTrainer(Trainer):
         self.window.leave_out(time.perf_counter() - start)
         return metrics
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """Predict with the averaged weights, where there are some."""
-        with self.average.applied():
-            return super().evaluation_loop(*args, **kwargs)
-
     # ---- Checkpoints
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the model as it is evaluated: with the averaged weights, where there are some."""
-        with self.average.applied():
-            super().save_model(output_dir, _internal_call)
-
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Write a folder that loads by itself, with the code; the library adds a pickle with the Hub's token."""
+        """Write what loads by itself, averaged weights and code; the library adds a pickle with the Hub's token."""
         if self.args.should_save:
             model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-            save_repository(model, self.processing_class, output_dir or self.output_dir, state_dict=state_dict)
+            with self.average.applied():
+                save_repository(model, self.processing_class, output_dir or self.output_dir, state_dict=state_dict)
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         # A checkpoint of the last step of an epoch, or of the run, waits for what else happens then (validation, above
@@ -175,8 +166,8 @@ class ResumableTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint that is known to be whole before an older one is deleted or anything is pushed."""
         checkpoint = Path(self._get_output_dir(trial), f"checkpoint-{self.state.global_step}")
-        if self.args.should_save:
-            run_folder.remove_checkpoint(checkpoint)
+        if self.args.should_save and checkpoint.is_dir():  # which was not written to its end, or is trained again
+            shutil.rmtree(checkpoint)
         self.accelerator.wait_for_everyone()
         limit, is_pushed = self.args.save_total_limit, self.args.push_to_hub
         self.args.save_total_limit, self.args.push_to_hub = None, False
@@ -185,7 +176,7 @@ class ResumableTrainer(Trainer):
             self._save_progress(checkpoint / run_folder.RESUME)
         except Exception:
             if self.args.should_save:
-                run_folder.remove_checkpoint(checkpoint)  # a full disk needs the room
+                shutil.rmtree(checkpoint, ignore_errors=True)  # a full disk needs the room
             raise
         finally:
             self.args.save_total_limit, self.args.push_to_hub = limit, is_pushed
@@ -210,21 +201,6 @@ class ResumableTrainer(Trainer):
             "window": self.window.state_dict(),
         }
         write_json(folder / f"progress-{self.args.process_index}.json", progress)
-
-    def _restore_progress(self) -> None:
-        """Continue the log and the average of the checkpoint that the run resumes from."""
-        self._began, self._save_is_due, self._last_step = time.time(), False, -1
-        if self.resumed_from is None:
-            return
-        folder = self.resumed_from / run_folder.RESUME
-        if self.average.decay:
-            self.average.load_learned(folder, self.model)
-        if progress := read_json(folder / f"progress-{self.args.process_index}.json"):
-            self._tr_loss.fill_(progress["loss"])
-            self._total_loss_scalar = progress["total_loss"]
-            self._globalstep_last_logged = progress["last_logged"]
-            self._earlier_seconds = progress["seconds"]
-            self.window.load_state_dict(progress["window"], self.args.device)
 
     def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
         """The run's figures, of all its parts together where it was resumed."""
@@ -251,8 +227,7 @@ class ResumableTrainer(Trainer):
         if not (self.output_dir / "README.md").exists():
             self.create_model_card(**{"model_name": self.hub_model_id.split("/")[-1], **card})
         self._finish_current_push()
-        message = commit_message or "End of training"
-        push = self._start_push(self.output_dir, message, token=token or self.args.hub_token, revision=revision)
+        push = self._start_push(self.output_dir, commit_message or "End of training", token=token, revision=revision)
         return push.result() if blocking else push
 
     def push_folder(self, folder: Path, commit_message: str = "End of training") -> CommitInfo:
@@ -273,6 +248,6 @@ class ResumableTrainer(Trainer):
         self.push_in_progress = PushInProgress([*(job for job in jobs if not job.done()), push])
 
     def _start_push(self, folder: Path, message: str, **options: Any) -> "Future[CommitInfo]":
-        options = {"token": self.args.hub_token, **options}
-        options["revision"] = options.get("revision") or self.args.hub_revision
+        for name, own in {"token": self.args.hub_token, "revision": self.args.hub_revision}.items():
+            options[name] = options.get(name) or own
         return start_push(folder, self.hub_model_id, message, workspace=self.output_dir, **options)

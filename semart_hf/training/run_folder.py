@@ -150,8 +150,7 @@ def _take_place(new: Path, output_dir: Path) -> list[str]:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.rename(target)
             kept.append(target.relative_to(output_dir).as_posix())
-    if old.is_dir():
-        shutil.rmtree(old, ignore_errors=True)  # empty folders
+    shutil.rmtree(old, ignore_errors=True)  # empty folders
     return kept
 
 
@@ -250,10 +249,3 @@ def requested_checkpoint(output_dir: Path, resume: str | bool) -> Path:
             f"beside it: {whole or 'none'}. Give one of these, or true for the last."
         )
     return checkpoint
-
-
-def remove_checkpoint(checkpoint: Path) -> None:
-    """Remove what is left of a checkpoint; its manifest goes first: a half-removed one must not be taken for whole."""
-    if checkpoint.is_dir():
-        (checkpoint / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(checkpoint)

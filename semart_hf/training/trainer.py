@@ -111,13 +111,8 @@ class SemArtTrainer(ResumableTrainer):
             sets = eval_rows if isinstance(eval_rows, dict) else ()
             check_metric_name(str(args.metric_for_best_model), self.tasks, metrics, sets)
         if data_collator is None:
-            data_collator = ArtCollator(
-                processor,
-                self.tasks,
-                keeps_tokens=config.reads_tokens,
-                finishes_pictures=args.device.type == "cpu",
-                recognises_copies=config.contrastive,
-            )
+            read: dict[str, Any] = {"keeps_tokens": config.reads_tokens, "recognises_copies": config.contrastive}
+            data_collator = ArtCollator(processor, self.tasks, finishes_pictures=args.device.type == "cpu", **read)
         super().__init__(
             model=model,
             args=args,
@@ -150,14 +145,9 @@ class SemArtTrainer(ResumableTrainer):
         if self._compiling:
             compile_towers(model, self._compiling)
         rows = getattr(self.train_dataset, "paintings", self.train_dataset)
-        self.loss = ArtLoss(
-            self.tasks,
-            label_counts([] if rows is None else rows, self.tasks),
-            self.args.loss,
-            model.config.task_weights,
-            label_smoothing=self.args.label_smoothing_factor,
-            logit_adjustment_tau=self.args.logit_adjustment_tau,
-        ).to(self.args.device)
+        args, counts = self.args, label_counts([] if rows is None else rows, self.tasks)
+        numbers = {"label_smoothing": args.label_smoothing_factor, "logit_adjustment_tau": args.logit_adjustment_tau}
+        self.loss = ArtLoss(self.tasks, counts, args.loss, model.config.task_weights, **numbers).to(args.device)
         for lexicon in lexicons(model) if rows is not None else ():
             learn_idf(lexicon, self.processing_class, rows)
 
@@ -214,9 +204,8 @@ class SemArtTrainer(ResumableTrainer):
         return prepare_inputs(prepared, self._useful_techniques())
 
     def _useful_techniques(self) -> tuple[Technique, ...]:
-        if self.is_fsdp_enabled:  # it shards tensors of the usual order alone
-            return ()
-        return useful_techniques(self.model, bf16=bool(self.args.bf16), techniques=self.techniques)
+        chosen = () if self.is_fsdp_enabled else self.techniques  # it shards tensors of the usual order alone
+        return useful_techniques(self.model, bf16=bool(self.args.bf16), techniques=chosen)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -262,8 +251,9 @@ class SemArtTrainer(ResumableTrainer):
             return super().prediction_step(*args, **kwargs)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """Predict; the loss is that of all rows together, of which batches may have few labels or none of a task."""
-        found = super().evaluation_loop(*args, **kwargs)
+        """Predict by the averaged weights, if any; the loss is of all rows: a batch may have no label of a task."""
+        with self.average.applied():
+            found = super().evaluation_loop(*args, **kwargs)
         are_logits = isinstance(found.predictions, Mapping) and self.preprocess_logits_for_metrics is None
         if are_logits and found.label_ids is not None:
             logits = {task: torch.from_numpy(found.predictions[task]) for task in self.task_names}
@@ -329,14 +319,8 @@ class SemArtTrainer(ResumableTrainer):
             lengths = list(column_of(rows.paintings, args.length_column_name))
             order.lengths = lengths or [len(text or "") for text in column_of(rows.paintings, "text")]
             order.step_size = size * args.gradient_accumulation_steps * args.world_size
-        batches = StepBatchSampler(
-            order,
-            size,
-            num_accumulated=args.gradient_accumulation_steps,
-            num_processes=args.world_size,
-            process_index=args.process_index,
-            drop_last=args.dataloader_drop_last,
-        )
+        division = args.gradient_accumulation_steps, args.world_size, args.process_index
+        batches = StepBatchSampler(order, size, *division, drop_last=args.dataloader_drop_last)
         return rows, {"batch_sampler": batches}
 
     def get_train_dataloader(self) -> DataLoader[Any]:
