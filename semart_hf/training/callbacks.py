@@ -28,7 +28,7 @@ LEARNED_WEIGHTS = "learned_weights.safetensors"
 class WeightAverage(TrainerCallback):
     """A moving average of a model's parameters and of its floating-point buffers (BatchNorm's statistics).
 
-    A checkpoint's model file holds the average; `save_learned` writes the weights that learn beside it. 0: no average.
+    A checkpoint's model file holds the average; `save_learned` writes the weights that learn beside it.
 
     Source: Tarvainen & Valpola 2017, Mean teachers are better role models, section 2; the warm-up is TensorFlow's
         `ExponentialMovingAverage` with `num_updates`.
@@ -37,8 +37,7 @@ class WeightAverage(TrainerCallback):
     _learned: dict[str, Tensor]
     _average: dict[str, Tensor]
 
-    def __init__(self, decay: float) -> None:
-        self.decay = decay
+    def __init__(self) -> None:
         self.end()
 
     @torch.no_grad()
@@ -71,7 +70,7 @@ class WeightAverage(TrainerCallback):
         if not self._average:
             return
         step = state.global_step + 1
-        decay = min(self.decay, (1 + step) / (10 + step))
+        decay = min(args.ema_decay, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(list(self._average.values()), list(self._learned.values()), 0)
 
     @contextmanager

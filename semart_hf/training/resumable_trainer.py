@@ -42,7 +42,7 @@ class ResumableTrainer(Trainer, TrainerCallback):
         self, *, args: SemArtTrainingArguments, window: LogWindow, callbacks: list[TrainerCallback], **options: Any
     ) -> None:
         self.window = window
-        self.average, self.preemption = WeightAverage(args.ema_decay), PreemptionCallback()
+        self.average, self.preemption = WeightAverage(), PreemptionCallback()
         own = [window, self.preemption, self.average, self]  # which restores a checkpoint
         super().__init__(args=args, callbacks=[*own, *callbacks], **options)
         # States of callbacks, such as early stopping's count, are a part of what a run's future depends on.
@@ -119,7 +119,7 @@ class ResumableTrainer(Trainer, TrainerCallback):
         """Begin the average, or continue it and the log of the checkpoint that the run resumes from."""
         self._began, self._save_is_due, self._last_step = time.time(), False, -1
         folder = None if self.resumed_from is None else self.resumed_from / run_folder.RESUME
-        if self.average.decay:
+        if self.args.ema_decay:
             self.average.begin(self.model, folder)
         if folder and (progress := read_json(folder / f"progress-{self.args.process_index}.json")):
             self._tr_loss.fill_(progress["loss"])

@@ -154,7 +154,6 @@ class SemArtTrainer(ResumableTrainer):
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         if self.model is not self._begun_with and not self.is_fsdp_enabled:  # model_init made another
             self._begin_with(self.model)
-            self.average.decay = self.args.ema_decay  # a search may have changed it
         with freed_memory_kept(self.args.keep_freed_memory and self.args.device.type == "cpu"):
             if self.resumed_from is None and (self.args.head_init != "random" or self.model.probe is not None):
                 self._regress()

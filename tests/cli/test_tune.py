@@ -127,7 +127,7 @@ def test_the_trainers_own_search_works(small_release, tmp_path):
     )
     assert best.hyperparameters == {"learning_rate": 1e-2, "logit_adjustment_tau": 0.25, "ema_decay": 0.5}
     assert trainer.objective == trainer.state.log_history[-2]["eval_loss"]
-    assert (trainer.args.logit_adjustment_tau, trainer.average.decay, trainer.model is first) == (0.25, 0.5, False)
+    assert (trainer.args.logit_adjustment_tau, trainer.args.ema_decay, trainer.model is first) == (0.25, 0.5, False)
     with pytest.raises(ValueError, match="Got direction='maximize', but loss is to minimize"):
         trainer.hyperparameter_search(direction="maximize")
     assert trainer.args.learning_rate in {group["initial_lr"] for group in trainer.optimizer.param_groups}
