@@ -1,14 +1,15 @@
-"""A search for a recipe's best values: each trial is a training, and the study goes on from its file."""
-
-from __future__ import annotations
+"""A search by optuna for a recipe's best values: each trial is a training, and the study goes on from its file."""
 
 import gc
 import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy
 
@@ -19,9 +20,6 @@ from semart_hf.recipes.recipe import ModelArguments, parse_recipe, read_recipe, 
 
 from .arguments import SemArtTrainingArguments
 from .building import build_trainer
-
-if TYPE_CHECKING:
-    import optuna
 
 ALLOWED_RANGES = "{low: 1e-4, high: 1e-2, log: true}, {low: 0, high: 3}, or a list of values"
 
@@ -53,8 +51,6 @@ def tune(
 
     A trial ends early where the median of the others was better. One that fails is kept with its reason.
     """
-    import optuna
-
     training = _arguments(recipe)[2]
     if training.world_size > 1:
         raise ValueError(f"Got {training.world_size} processes, but a search trains in one. Leave out the launcher.")
@@ -64,18 +60,19 @@ def tune(
     direction: Any = "maximize" if training.greater_is_better else "minimize"
     study = optuna.create_study(storage=storage, study_name="search", direction=direction, load_if_exists=True)
     _continue(study, {"recipe": dict(recipe), "ranges": dict(ranges)}, folder, training.seed)
-    states, space = optuna.trial.TrialState, {name: _distribution(values) for name, values in ranges.items()}
-    is_done = [one.state in (states.COMPLETE, states.PRUNED) or "reason" in one.user_attrs for one in study.trials]
+    space = {name: _distribution(values) for name, values in ranges.items()}
+    ended = (TrialState.COMPLETE, TrialState.PRUNED)
+    is_done = [trial.state in ended or "reason" in trial.user_attrs for trial in study.trials]
     for _ in range(num_trials - sum(is_done)):
         trial = study.ask(space)
         try:
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 value = _best_of(with_fields(recipe, {**trial.params, "output_dir": place}), trial)
-            study.tell(trial, value, states.FAIL if value is None else None)
+            study.tell(trial, value, TrialState.FAIL if value is None else None)
             metric = training.metric_for_best_model
             result = f"failed: {trial.user_attrs['reason']}" if value is None else f"{metric} {value:.4f}"
         except optuna.TrialPruned:
-            study.tell(trial, state=states.PRUNED)
+            study.tell(trial, state=TrialState.PRUNED)
             result = "given up"
         params = trial.params.items()
         shown = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in params]
@@ -86,9 +83,7 @@ def tune(
 
 def best_recipe(study: optuna.Study, recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with the values of the best trial."""
-    import optuna
-
-    if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
+    if not study.get_trials(states=[TrialState.COMPLETE]):
         reasons = {trial.user_attrs.get("reason", trial.state.name) for trial in study.trials}
         raise ValueError(f"None of the trials was completed: {' '.join(sorted(reasons))} Search other ranges.")
     return with_fields(recipe, study.best_params)
@@ -101,8 +96,6 @@ def _arguments(recipe: Mapping[str, Any]) -> Any:
 
 def _continue(study: optuna.Study, about: dict[str, Any], folder: Path, seed: int) -> None:
     """Refuse another search's study; what a killed process was trying is tried again."""
-    import optuna
-
     about = json.loads(json.dumps(about))  # as the study's file gives it back
     if any(study.user_attrs.get(name, value) != value for name, value in about.items()):
         raise ValueError(f"Got another recipe or other ranges than the study in {folder}. Give its or another one.")
@@ -110,14 +103,12 @@ def _continue(study: optuna.Study, about: dict[str, Any], folder: Path, seed: in
         study.set_user_attr(name, value)
     # Of the same seed, it would try the first values again.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    for trial in study.get_trials(states=[TrialState.RUNNING]):
+        study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)
 
 
 def _distribution(values: Any) -> optuna.distributions.BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
     if isinstance(values, list):
         return CategoricalDistribution(values)
     kind: Any = IntDistribution if all(isinstance(values[end], int) for end in ("low", "high")) else FloatDistribution
@@ -158,8 +149,6 @@ class _Watch(TrainerCallback):
         self.values: list[float] = []
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
-        import optuna
-
         value = metrics["eval_" + str(self.training.metric_for_best_model).removeprefix("eval_")]
         self.values.append(value)
         self.trial.report(value, len(self.values))
