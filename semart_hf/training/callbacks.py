@@ -207,20 +207,15 @@ class LogWindow(TrainerCallback):
         self.sums: Tensor | None = None
         self.rows = 0
         self.waited = 0.0
-        self.began: float | None = None
+        self.began = math.inf
 
     on_train_begin = reset  # a run that begins again with a smaller batch leaves half a step
 
     def start(self) -> float:
         """The time now, from which on a new window counts."""
         now = time.perf_counter()
-        self.began = now if self.began is None else self.began
+        self.began = min(self.began, now)
         return now
-
-    def leave_out(self, seconds: float) -> None:
-        """Do not count time that was not spent on training."""
-        if self.began is not None:
-            self.began += seconds
 
     @torch.no_grad()
     def add(self, logits: Mapping[str, Tensor], labels: Tensor, losses: Tensor, weights: Tensor) -> None:
@@ -243,7 +238,7 @@ class LogWindow(TrainerCallback):
         for column, (task, *_) in enumerate(self.tasks):
             scores[f"{task}_loss"] = losses[column] / weights[column] if weights[column] else 0.0
             scores[f"{task}_accuracy"] = correct[column] / max(known[column], 1)
-        seconds = max(time.perf_counter() - (self.began or 0.0), 1e-9)
+        seconds = max(time.perf_counter() - self.began, 1e-9)
         return {**scores, "rows_per_second": self.rows * num_processes / seconds, "data_wait": self.waited / seconds}
 
     def state_dict(self) -> dict[str, Any]:
