@@ -20,7 +20,6 @@ MOST_CHARACTERS = 5000
 PREVIEW_SIZE = 720  # pixels of the longer side
 # An explanation is a whole page with a style of its own.
 FRAME = '<iframe srcdoc="{}" title="Why these answers" style="width: 100%; height: 720px; border: 0"></iframe>'
-STYLE = "#message p { border-left: 4px solid #d55e00; padding-left: 12px; overflow-wrap: anywhere; }"
 LIMITS = (
     "Whatever a painting is, it gets one of these labels: a guess from what similar paintings were called, which "
     "attributes, dates and prices nothing. Where a description names the answer, the model reads it there."
@@ -252,21 +251,21 @@ def main(arguments: list[str] | None = None) -> None:
     classifier = load_classifier(options.model, options.revision)
     config = classifier.model.config
     page = Page(classifier, results, examples)
-    style, keys, review, search = STYLE, "", None, None
+    review = search = None
     if options.catalogue is not None:
-        from semart_hf.collection import review_page
         from semart_hf.collection.review import begin_review
+        from semart_hf.collection.review_page import ReviewPage
 
         source = source_of(options, catalogue_of(options), config.tasks, has_suggestions=True)
         begun = begin_review(source, page.tasks, reading_of(options))
         labels = {task["name"]: task["labels"] for task in config.tasks}
-        review = review_page.ReviewPage(begun, source, labels, page.explanation)
-        style, keys = STYLE + review_page.STYLE, review_page.KEYS
+        review = ReviewPage(begun, source, labels, page.explanation)
     if options.index is not None:
-        from semart_hf.search import search_page
+        from semart_hf.search.search_page import SearchPage
 
-        search = search_page.SearchPage(options.index, classifier, options.model)
-        style += search_page.STYLE
+        search = SearchPage(options.index, classifier, options.model)
+    from semart_hf.documents.page import TEMPLATES
+
     blocks = build_page(gradio, page, Path(options.model).name, review, search)
     _, address, _ = blocks.queue(max_size=64).launch(  # more requests are refused
         server_name=options.host,
@@ -275,8 +274,8 @@ def main(arguments: list[str] | None = None) -> None:
         auth=visitors,
         max_file_size="256mb",
         show_error=True,
-        css=style,
-        head=keys,
+        css_paths=TEMPLATES / "app.css",
+        head_paths=TEMPLATES / "review_keys.html",
         quiet=True,  # it would advise to make the page public
         prevent_thread_lock=True,
     )

@@ -20,38 +20,6 @@ NUM_CHOICES, MOST_OFFERED = 5, 1000  # labels on buttons; in the field below, wh
 #: Pixels of the longer side of the picture that is sent to the browser.
 PREVIEW_SIZE = 1024
 Explain = Callable[[dict[str, Any]], str]
-#: Keys do what the buttons do, unless somebody is writing.
-KEYS = """<script>
-let asked, since;
-document.addEventListener("keydown", event => {
-  if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
-  if (/INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) return;
-  if (event.key === "Enter" && event.target.closest("button:not(#accept):not([id^=choice-])")) return;
-  const names = {Enter: "accept", s: "skip", u: "undo"};
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const name = names[key] ?? (/^[1-5]$/.test(key) ? "choice-" + key : "none");
-  const button = document.querySelector(`#${name}:not([disabled])`);
-  if (!button?.checkVisibility()) return;  // another tab is shown
-  event.preventDefault();
-  const question = document.querySelector("#question").innerText;
-  if (question === asked && event.timeStamp - since < 3000) return;  // it is being answered
-  [asked, since] = [question, event.timeStamp];
-  button.click();
-});
-</script>"""
-STYLE = """
-#cells { overflow-wrap: anywhere; } #cells dl { max-height: 20em; overflow-y: auto; }
-#cells dt { font-size: 0.8em; opacity: 0.75; } #cells dd { margin: 0 0 6px; }
-#question { font-size: 1.3em; } #choices { gap: 8px; } #choices button { justify-content: start; min-height: 44px; }
-#picture img { width: 100%; height: 100%; object-fit: contain; object-position: top; }
-#progress table { width: 100%; } #progress :is(table, tr, td, th) { border: 0; }
-#progress :is(td, th) { text-align: left; padding: 2px 14px 2px 0; }
-@media (min-width: 641px) { #progress :is(td, th):not(:first-child) { text-align: right; } }
-@media (max-width: 640px) { #picture { max-height: 45vh; } #progress th { display: none; }
-  #progress tr { display: flex; flex-wrap: wrap; } #progress td:first-child { width: 100%; font-weight: bold; }
-  #progress td:not(:first-child)::before { content: attr(data-column) " "; opacity: 0.75; }
-}
-"""
 
 
 class ReviewPage:

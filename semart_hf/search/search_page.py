@@ -31,12 +31,6 @@ _MOST_COLOURS = 10
 _MOST_TITLE = 80
 _QUERY_KEYS = ("text", "image", "where", "like", "top_k")
 _FRAME = '<iframe srcdoc="{}" title="Map of the collection" style="width: 100%; height: 80vh; border: 0"></iframe>'
-STYLE = """
-#wall .grid-container { grid-template-columns: repeat(auto-fill, minmax(min(150px, 44%), 1fr)) !important; }
-#search-message p { border-left: 4px solid #d55e00; padding-left: 12px; overflow-wrap: anywhere; }
-#found { overflow-wrap: anywhere; } #found img { max-width: 100%; max-height: 60vh; }
-#found dt { font-size: 0.8em; opacity: 0.75; } #found dd { margin: 0 0 6px; }
-"""
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
