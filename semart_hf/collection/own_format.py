@@ -31,7 +31,7 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 class Row(NamedTuple):
     """One row of a catalogue."""
 
-    cells: dict[str, str | None]  # by column, `None` where they are empty
+    cells: Mapping[str, str | None]  # by column, `None` where they are empty
     problem: str | None = None  # why it cannot be read
     picture: Callable[[], str | io.BytesIO | None] | None = None  # gets it, where the catalogue itself has pictures
 

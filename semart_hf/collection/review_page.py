@@ -23,7 +23,7 @@ Explain = Callable[[dict[str, Any]], str]
 
 
 class ReviewPage:
-    """What the page's buttons do; each gives what all its parts show, and no error but a sentence in words.
+    """What the page's buttons do; each gives what all its parts show, and errors in words beside what comes `next`.
 
     `asked` are the reviewer's name, and the order, the task and the suggested label that they have chosen. The labels
     are those that the model knows, by task; `explain` gives HTML about a painting `{"image", "text"}`.
@@ -47,27 +47,21 @@ class ReviewPage:
         """Keep an answer about the task that is shown (`None` skips it), and show what is open next."""
         if row is None or decided is None:
             return self.next(*asked)
-        try:
-            if answer is not None and not answer.strip():
-                raise ValueError("Choose a label or write one first.")
-            self.keep(row, decided, answer or "", asked[0])
-        except (ValueError, OSError) as error:
-            return self.next(*asked, message=str(error))
+        if answer is not None and not answer.strip():
+            raise ValueError("Choose a label or write one first.")
+        self.keep(row, decided, answer or "", asked[0])
         return self.next(*asked)
 
     def open(self, found: tuple[int, Mapping[str, str], float], *asked: str) -> list[Any]:
         """A painting that somebody has found elsewhere: its row, cells, and when."""
         (row, cells, _), (reviewer, order, task, label) = found, asked
-        try:
-            _name(reviewer)
-            painting = self.review.painting(row)
-            if any(unescaped(painting.cells.get(name, value)) != value for name, value in cells.items()):
-                raise ValueError(f"Row {row} is another painting here: the index is of another catalogue.")
-        except (ValueError, OSError) as error:
-            return self.next(*asked, message=str(error))
+        _name(reviewer)
+        painting = self.review.painting(row)
+        if any(unescaped(painting.cells.get(name, value)) != value for name, value in cells.items()):
+            raise ValueError(f"Row {row} is another painting here: the index is of another catalogue.")
         wanted = self._open_task(painting, order, task, label) or self._open_task(painting, order)
         if wanted is None:
-            return self.next(*asked, message=f"Nothing is left to decide about row {row + 1}.")
+            raise ValueError(f"Nothing is left to decide about row {row + 1}.")
         return self._shown(painting, wanted, "")
 
     def choose(
@@ -84,18 +78,15 @@ class ReviewPage:
 
     def undo(self, *asked: str) -> list[Any]:
         """Take back somebody's last decision."""
-        try:
-            undone = self.review.undo(_name(asked[0]))
-        except (ValueError, OSError) as error:
-            return self.next(*asked, message=str(error))
+        undone = self.review.undo(_name(asked[0]))
         if undone is None:
-            return self.next(*asked, message="You have decided nothing that could be taken back.")
+            raise ValueError("You have decided nothing that could be taken back.")
         return self._shown(*undone, "")
 
     def explain(self, row: int | None) -> str:
         """What spoke for the answers."""
         try:
-            return "" if row is None else self._explain(self._painting(self.review.painting(row))[0])
+            return "" if row is None else self._explain(self.source.painting(Row(self.review.painting(row).cells))[0])
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             return notice(str(error))
 
@@ -142,10 +133,6 @@ class ReviewPage:
         key = (lambda one: one.turn) if order == BY_GAIN else (lambda one: one.confidence)
         return min(found, key=key).task if found else None
 
-    def _painting(self, painting: Painting) -> tuple[dict[str, Any], str | None]:
-        """What the model was asked, and why its picture is not there, as one at a URL."""
-        return self.source.painting(Row(dict(painting.cells)))
-
     def _offered(self, suggestion: Suggestion, chosen: str | None) -> tuple[str, list[tuple[str, str]]]:
         """The answer, of several labels the chosen ones, and `(text, label)` of each button."""
         separator = self.source.separators.get(suggestion.task)
@@ -170,10 +157,10 @@ class ReviewPage:
         suggestion = next((one for one in painting.suggestions if one.task == task), None) if painting else None
         if painting is None or suggestion is None:
             done = "<p>Nothing is left to decide here. Choose another order or task, or export the catalogue.</p>"
-            return [*[None] * 3, "", done, *[None] * NUM_CHOICES, None, [], notice(message), self.progress()]
+            return [*[None] * 3, "", done, [], None, [], notice(message), self.progress()]
         picture = None
         try:
-            asked, problem = self._painting(painting)
+            asked, problem = self.source.painting(Row(painting.cells))
             picture = small_picture(asked["image"], PREVIEW_SIZE) if "image" in asked else None
         except (ValueError, OSError) as error:
             problem = str(error)
@@ -184,15 +171,11 @@ class ReviewPage:
         question = f"<p>Row {painting.row + 1}: which <b>{escape(suggestion.task)}</b>?{known}</p>"
         if suggestion.task in self.source.separators:
             question += f"<p>Chosen: <b>{escape(accepted) or 'nothing'}</b></p>"
-        choices: list[Any] = [(f"{number}  {text}", label) for number, (text, label) in enumerate(offered, 1)]
-        choices = [*choices, *[None] * NUM_CHOICES][:NUM_CHOICES]
+        choices = [(f"{number}  {text}", label) for number, (text, label) in enumerate(offered[:NUM_CHOICES], 1)]
         hidden = {*added_columns(self.review.tasks), *filled_columns(painting.cells)} - {"suggestion_problem"}
-        cells = "".join(
-            f"<dt>{escape(name)}<dd>{escape(unescaped(value))}"
-            for name, value in painting.cells.items()
-            if name not in hidden
-        )
-        shown = [painting.row, task, picture, f"<dl>{cells}</dl>", question, *choices, accepted]
+        listed = ((name, value) for name, value in painting.cells.items() if name not in hidden)
+        cells = "".join(f"<dt>{escape(name)}<dd>{escape(unescaped(value))}" for name, value in listed)
+        shown = [painting.row, task, picture, f"<dl>{cells}</dl>", question, choices, accepted]
         return [*shown, self.labels.get(suggestion.task, []), notice(message), self.progress()]
 
 
@@ -215,10 +198,8 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
         with gradio.Column():
             question = gradio.HTML(elem_id="question")
             with gradio.Column(elem_id="choices"):
-                buttons = [
-                    gradio.Button("", visible=False, elem_id=f"choice-{number}")
-                    for number in range(1, NUM_CHOICES + 1)
-                ]
+                keys = range(1, NUM_CHOICES + 1)
+                buttons = [gradio.Button("", visible=False, elem_id=f"choice-{key}") for key in keys]
             with gradio.Row():
                 accept = gradio.Button("Accept (Enter)", variant="primary", elem_id="accept")
                 skip = gradio.Button("Skip (S)", elem_id="skip")
@@ -234,16 +215,17 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
     shown = [row, task, picture, cells, question, *buttons, *labels, accepted, other, message, progress, explanation]
 
     def acting(act: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-        """A handler of the name, the choice and what else `act` takes, which gives an update of each part."""
+        """A handler of what is `asked` and what else `act` takes, which gives an update of each part."""
 
-        def handler(
-            request: gradio.Request, name: str, wanted: str, about: str, label: str, *values: Any
-        ) -> list[Any]:
-            shown = act(*values, _user(request, name), wanted, about, label)
-            fixed, choices = shown[:5], shown[5 : 5 + NUM_CHOICES]
-            answer, known, note, table = shown[5 + NUM_CHOICES :]
-            drawn = [gradio.Button(value=one[0] if one else "", visible=one is not None) for one in choices]
-            held = [one and one[1] for one in choices]
+        def handler(request: gradio.Request, name: str, *values: Any) -> list[Any]:
+            asked = [_user(request, name), *values[:3]]
+            try:
+                shown = act(*values[3:], *asked)
+            except (ValueError, OSError) as error:
+                shown = page.next(*asked, message=str(error))
+            *fixed, choices, answer, known, note, table = shown
+            texts, held = zip(*choices, *[("", None)] * (NUM_CHOICES - len(choices)), strict=True)
+            drawn = [gradio.Button(value=text, visible=text != "") for text in texts]
             field = gradio.Dropdown(choices=known[:MOST_OFFERED], value=None)
             return [*fixed, *drawn, *held, answer, field, note, table, ""]
 
@@ -280,10 +262,7 @@ def _add_api(gradio: Any, page: ReviewPage) -> None:
         page.keep(row, task, label or "", _user(request, reviewer))
         return page.review.progress()
 
-    def progress() -> dict:  # type: ignore[type-arg]
-        return page.review.progress()
-
-    for name, function in {"next": next_painting, "decide": decide, "progress": progress}.items():
+    for name, function in {"next": next_painting, "decide": decide, "progress": page.review.progress}.items():
         gradio.api(function, api_name=name)
 
 

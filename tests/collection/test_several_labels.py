@@ -6,7 +6,7 @@ import pytest
 from semart_hf.collection.labelled_rows import export_decisions
 from semart_hf.collection.own_format import Row, open_catalogue
 from semart_hf.collection.review import begin_review
-from semart_hf.collection.review_page import NUM_CHOICES, ReviewPage
+from semart_hf.collection.review_page import ReviewPage
 from semart_hf.collection.sources import Source, joined, separators_of
 from semart_hf.collection.suggestions import Answer, Suggester, in_one_cell
 
@@ -65,8 +65,7 @@ def page(tmp_path):
 
 
 def offered(shown):
-    choices = shown[5 : 5 + NUM_CHOICES]
-    return shown[0], [one[0] for one in choices if one], shown[5 + NUM_CHOICES]
+    return shown[0], [text for text, _ in shown[5]], shown[6]
 
 
 def test_labels_are_toggled_and_accepted_together(page, tmp_path):
@@ -82,7 +81,8 @@ def test_labels_are_toggled_and_accepted_together(page, tmp_path):
     assert "Choose a label" in page.choose(0, "subjects", "river", None, *READER)[-2]
     third = page.decide(0, "subjects", "river; bridge", *READER)
     assert offered(third) == (2, ["1  ☐ tree  30%", "2  ☐ boat  10%"], "")
-    assert "Choose a label" in page.decide(2, "subjects", "", *READER)[-2]
+    with pytest.raises(ValueError, match="Choose a label"):
+        page.decide(2, "subjects", "", *READER)
     page.decide(2, "subjects", "tree", *READER)
     decisions = [(one["row"], one["label"], one["is_new"]) for one in page.review.decisions()]
     assert decisions == [(0, "river; bridge", 1), (2, "tree", 0)]
