@@ -1,9 +1,7 @@
 """A person's decisions over a catalogue's labels: the catalogue with them, and its labelled rows for a training."""
 
 import hashlib
-import io
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import datasets
 import pandas as pd
 
 from semart_hf.catalogue.catalogue_files import with_column
+from semart_hf.catalogue.schema import UNKNOWN, learn_vocabulary
 from semart_hf.catalogue.tables import cells_of
 from semart_hf.files import atomic_file
 
@@ -54,10 +53,7 @@ def labelled_rows(
         if why_no_picture is not None:
             without_picture.append(f"Row {number + 1} is read by its text alone: {printable(why_no_picture)}")
         num_decisions += len(decided)
-        image = painting.get("image")
-        image = image.getvalue() if isinstance(image, io.BytesIO) else image
-        shown = {"image": image, "text": painting.get("text")}
-        found.append({"row": number, "row_key": _key(row, source), **shown, **labels})
+        found.append({"row": number, "row_key": _key(row, source), "image": None, "text": None, **painting, **labels})
     if not found:
         lacks = f"no row that can be read has a label in {list(source.label_columns.values())} or a decision"
         raise ValueError(f"Got {path}, of which {lacks}. Give its labels, or decide about some rows first.")
@@ -102,9 +98,9 @@ def tasks_with_new_labels(
     for task in tasks:
         labels = list(task["labels"])
         if task.get("kind", "categorical") == "categorical":
-            counts = Counter(cell for cell in cells_of(rows, task["name"]) if cell is not None)
-            new = sorted(cell for cell, count in counts.items() if count >= least and cell not in labels)
-            place = len(labels) - (labels[-1:] == ["UNK"])
+            given = learn_vocabulary(cells_of(rows, task["name"]), min_label_count=least)
+            new = sorted({*given} - {*labels, UNKNOWN})
+            place = len(labels) - (labels[-1:] == [UNKNOWN])
             labels[place:place] = new
         found.append({**task, "labels": labels})
     return found
@@ -115,7 +111,7 @@ def with_known_labels(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]]
     num_left_out = 0
     for task in tasks:
         labels = {*task["labels"]}
-        if task.get("kind") == "multi_label" or "UNK" in labels:
+        if task.get("kind") == "multi_label" or UNKNOWN in labels:
             continue
         given = rows[task["name"]][:]
         cells = [cell if cell in labels else None for cell in given]

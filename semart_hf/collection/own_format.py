@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
     cells: Mapping[str, str | None]  # by column, `None` where they are empty
     problem: str | None = None  # why it cannot be read
-    picture: Callable[[], str | io.BytesIO | None] | None = None  # gets it, where the catalogue itself has pictures
+    picture: Callable[[], str | bytes | None] | None = None  # its file, where the catalogue itself has pictures
 
 
 class Addition(NamedTuple):
@@ -48,7 +48,7 @@ class Catalogue(ABC):
 
     path: Path
     columns: list[str]
-    has_pictures = False  # in the rows themselves
+    encoding = "utf-8"
     options: Sequence[str] = ()  # of `open_catalogue`, that say how it is read
 
     def digest(self) -> str:
@@ -69,8 +69,14 @@ class Catalogue(ABC):
         """Whether it is a column into whose cells any text can be written."""
         return column in self.columns
 
-    def check_labels(self, labels: Iterable[str]) -> None:  # noqa: B027 - most formats hold any text
+    def check_labels(self, labels: Iterable[str]) -> None:
         """Raise ValueError for a label that the file's encoding cannot hold."""
+        for label in labels:
+            try:
+                label.encode(self.encoding)
+            except UnicodeEncodeError:
+                problem = f"which {self.path} cannot hold: it is written in {self.encoding}"
+                raise ValueError(f"Got the label {label!r}, {problem}. Save that in UTF-8.") from None
 
 
 def open_catalogue(
@@ -112,31 +118,18 @@ class _DelimitedText(Catalogue):
             yield Row(dict(zip(self.columns, cells, strict=True))) if found == wanted else Row({}, problem)
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
-        with atomic_file(output) as unfinished, unfinished.open("w", **_every_byte(self.encoding)) as file:
-            file.writelines(self._texts(names, iter(additions)))
-
-    def check_labels(self, labels: Iterable[str]) -> None:
-        for label in labels:
-            try:
-                label.encode(self.encoding)
-            except UnicodeEncodeError:
-                problem = f"which {self.path} cannot hold: it is written in {self.encoding}"
-                raise ValueError(f"Got the label {label!r}, {problem}. Save that in UTF-8.") from None
-
-    def _texts(self, names: Sequence[str], additions: Iterator[Addition]) -> Iterator[str]:
-        """The file's text piece by piece: what is no record as it stands, and each record with its new cells."""
         header, records, *_ = self._read()
-        with self.path.open(**_every_byte(self.encoding)) as file:
-            yield file.read(1 if self._mark else 0)
-            number = 0
+        remaining, number, how = iter(additions), 0, _every_byte(self.encoding)
+        with atomic_file(output) as unfinished, unfinished.open("w", **how) as new, self.path.open(**how) as old:
+            new.write(old.read(1 if self._mark else 0))
             for record in chain([header], records):
-                yield from islice(file, record.line - 1 - number)
-                text = "".join(islice(file, record.num_lines))
+                new.writelines(islice(old, record.line - 1 - number))  # what is no record
+                text = "".join(islice(old, record.num_lines))
                 number = record.line - 1 + record.num_lines
                 if record is header:
                     self._quotes_all = all(name[:1] == '"' for name in self._raw_cells(text, is_literal=False))
-                yield self._with_cells(text, record, Addition(names) if record is header else next(additions))
-            yield from file
+                new.write(self._with_cells(text, record, Addition(names) if record is header else next(remaining)))
+            new.writelines(old)
 
     def _with_cells(self, text: str, record: Record, addition: Addition) -> str:
         num_missing = len(self.columns) - len(record.fields)
@@ -270,41 +263,43 @@ class _Workbook(Catalogue):
             raise ValueError(f"Got the sheet {sheet!r}. Allowed are {book.sheetnames}. Correct --sheet.")
         self._sheet = book.active.title if sheet is None else sheet
         merged = book[self._sheet].merged_cells.ranges
-        self._merged = [(area.min_col, area.max_col) for area in merged]
+        self._merged = {place for area in merged for place in range(area.min_col, area.max_col + 1)}
         # A formula is its result, or itself where no program has computed it: such a cell is not empty.
         both = zip(*(one[self._sheet].iter_rows(values_only=True) for one in (computed, book)), strict=True)
-        self._texts = [[as_text(result) or as_text(cell) for result, cell in zip(*row, strict=True)] for row in both]
+        texts = [[as_text(result) or as_text(cell) for result, cell in zip(*row, strict=True)] for row in both]
         formulas = (cell.coordinate for row in book[self._sheet].iter_rows() for cell in row if cell.data_type == "f")
         self._results = {place: computed[self._sheet][place].value for place in formulas}
-        below_first(self._texts, [(area.min_row - 1, area.max_row, area.min_col - 1) for area in merged])
-        self._header_row, header = next((found for found in enumerate(self._texts, 1) if any(found[1])), (0, []))
+        below_first(texts, [(area.min_row - 1, area.max_row, area.min_col - 1) for area in merged])
+        self._header_row, header = next((found for found in enumerate(texts, 1) if any(found[1])), (0, []))
         if not header:
             raise ValueError(f"Got {path}, whose sheet {self._sheet!r} is empty. Its first row names the columns.")
         self.columns = distinct(header[: max(place for place, name in enumerate(header, 1) if name)])
+        # By number, without empty ones: sheets often have formatted ones below the last.
+        below = enumerate(texts[self._header_row :], self._header_row + 1)
+        self._rows = {number: cells for number, row in below if any(cells := row[: len(self.columns)])}
+        # Not beyond the empty columns that a sheet often has formatted.
+        used = (place for row in texts for place, text in enumerate(row, 1) if text)
+        self._first_free = 1 + max({*used, *self._merged})
 
     def holds_text(self, column: str) -> bool:
-        place = self.columns.index(column) + 1 if column in self.columns else 0
         # Of merged cells only the first can be written to.
-        return place > 0 and not any(first <= place <= last for first, last in self._merged)
+        return column in self.columns and self.columns.index(column) + 1 not in self._merged
 
     def rows(self) -> Iterator[Row]:
-        for _, cells in self._numbered():
-            yield Row(dict(zip(self.columns, cells, strict=True)))
+        return (Row(dict(zip(self.columns, cells, strict=True))) for cells in self._rows.values())
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
         book = self._load(rich_text=True)
         sheet = book[self._sheet]
-        # Not beyond the empty columns that a sheet often has formatted.
-        used = (place for row in self._texts for place, text in enumerate(row, 1) if text)
-        first = 1 + max([*used, *(last for _, last in self._merged)])
-        for place, name in enumerate(names):
-            sheet.cell(self._header_row, first + place, name)
-        for (number, _), addition in zip(list(self._numbered()), additions, strict=True):
-            for place, value in enumerate(addition.added):
-                if value not in (None, ""):
-                    _set_cell(sheet.cell(number, first + place), value)
-            for column, text in addition.filled.items():
-                _set_cell(sheet.cell(number, self.columns.index(column) + 1), text)
+        for place, name in enumerate(names, self._first_free):
+            sheet.cell(self._header_row, place, name)
+        for number, addition in zip(self._rows, additions, strict=True):
+            added = enumerate(addition.added, self._first_free)
+            cells = {place: value for place, value in added if value not in (None, "")}
+            cells |= {self.columns.index(column) + 1: text for column, text in addition.filled.items()}
+            for place, value in cells.items():
+                cell = sheet.cell(number, place, value)
+                cell.data_type = "s" if isinstance(value, str) else "n"  # what begins with `=` is a text, no formula
         saved = io.BytesIO()
         book.save(saved)
         with (
@@ -319,12 +314,6 @@ class _Workbook(Catalogue):
                 if name == sheet.path[1:]:
                     content = _with_results(content, self._results)
                 new.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, zipfile.ZIP_DEFLATED)
-
-    def _numbered(self) -> Iterator[tuple[int, list[str | None]]]:
-        """Number and cells of each row that is not empty: sheets often have formatted ones below the last."""
-        for number, row in enumerate(self._texts[self._header_row :], self._header_row + 1):
-            if any(cells := row[: len(self.columns)]):
-                yield number, cells
 
 
 def _with_results(content: bytes, results: Mapping[str, Any]) -> bytes:
@@ -354,13 +343,6 @@ def distinct(names: Sequence[str | None]) -> list[str]:
 def _every_byte(encoding: str = "utf-8") -> Any:
     """How a file is opened so that a byte which the encoding lacks is read, and written as it was."""
     return {"encoding": encoding, "errors": "surrogateescape", "newline": ""}
-
-
-def _set_cell(cell: Any, value: Cell) -> None:
-    """A label that begins with `=` is a text, and no formula."""
-    cell.value = value
-    if isinstance(value, str):
-        cell.data_type = "s"
 
 
 def printable(text: str) -> str:

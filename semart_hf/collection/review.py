@@ -318,8 +318,7 @@ def _create(path: Path, digest: str, source: Source, tasks: Sequence[str]) -> No
         for turn, place in enumerate(order_by_gain(questions)):
             asked[place][-1] = turn
         connection.executemany("INSERT INTO suggestion VALUES (?, ?, ?, ?, ?, ?, ?, ?)", suggestions)
-        about = ("catalogue", digest, "tasks", json.dumps(tasks))
-        connection.execute("INSERT INTO about VALUES (?, ?), (?, ?)", about)
+        connection.execute("INSERT INTO about VALUES ('catalogue', ?), ('tasks', ?)", [digest, json.dumps(tasks)])
         connection.commit()
         connection.close()
 

@@ -1,7 +1,6 @@
 """Where paintings come from: a catalogue's file, a data set or a folder of pictures, and what its columns are."""
 
 import hashlib
-import io
 import ipaddress
 import logging
 import re
@@ -66,7 +65,7 @@ class Source(NamedTuple):
     mapping: CatalogueMapping | None = None  # makes further cells, `image_file`, `description`, …, of a row's own
     fetch: Callable[[str], bytes] | None = None  # gets a picture at a URL, where they are fetched
     follow_links: bool = False  # whether links in the folder of pictures may lead out of it
-    uses_own_pictures: bool = True  # where the catalogue itself has pictures
+    uses_own_pictures: bool = False  # those that the catalogue itself has
 
     def rows(self) -> Iterator[Row]:
         """The catalogue's rows, and beside their cells those of the mapping."""
@@ -74,7 +73,7 @@ class Source(NamedTuple):
             yield from self.catalogue.rows()
             return
         for row in self.catalogue.rows():
-            cells = {name: [row.cells.get(name)] for name in {*self.catalogue.columns, *row.cells}}
+            cells = {name: [row.cells.get(name)] for name in self.catalogue.columns}
             rules = [item for item in self.mapping.columns.items() if not cells.keys().isdisjoint(item[1].columns)]
             made = {name: rule.apply(cells, Counter())[0] for name, rule in rules}
             kept = (normal(row.cells.get(name)) in allowed for name, allowed in self.mapping.keep_rows.items())
@@ -126,13 +125,11 @@ class Source(NamedTuple):
 
     def in_words(self) -> str:
         """What was found in the catalogue, in a sentence or three."""
-        known = ", ".join(f"{task} in {column!r}" for task, column in self.label_columns.items())
+        known = ", ".join(f"{task} in {column!r}" for task, column in self.label_columns.items()) or "none"
         pictures = f"column {self.image_column!r}, files in {self.images}" if self.image_column else "none"
-        has_own = self.catalogue.has_pictures and self.uses_own_pictures
-        return (
-            f"Pictures: {'its own' if has_own else pictures}. "
-            f"Text: {', '.join(map(repr, self.text_columns)) or 'none'}. Labels that are known: {known or 'none'}."
-        )
+        pictures = "its own" if self.uses_own_pictures else pictures
+        texts = ", ".join(map(repr, self.text_columns)) or "none"
+        return f"Pictures: {pictures}. Text: {texts}. Labels that are known: {known}."
 
 
 def find_source(
@@ -163,7 +160,8 @@ def find_source(
         raise ValueError(f"{problem}. Allowed are {known}. Name one.")
     if images and not Path(images).is_dir():
         raise ValueError(f"Got the folder of pictures {images}, which is not there. Correct --images.")
-    uses_own = image_column is None  # a column, or none, is in the place of the catalogue's own pictures
+    # Any column, or none, is in the place of the catalogue's own pictures.
+    uses_own = isinstance(catalogue, DatasetRows) and image_column is None
     if mapping is not None:
         _check_mapping(mapping, catalogue)
         if image_column is None and "image_file" in mapping.columns:
@@ -178,7 +176,7 @@ def find_source(
             obvious = (*_URL_NAMES, *_IMAGE_NAMES) if fetch_pictures else _IMAGE_NAMES
             image_column = next((named[name] for name in obvious if name in named), None)
         text_columns = text_columns or [named[name] for name in _TEXT_NAMES if name in named][:1]
-        if not (image_column or text_columns or (catalogue.has_pictures and uses_own)):
+        if not (image_column or text_columns or uses_own):
             advice = "Name them: --image_column COLUMN, --text_columns COLUMN [COLUMN …]."
             raise ValueError(f"Got the columns {names}, none of which is obviously a picture or a text. {advice}")
     if taken := [] if has_suggestions else [name for name in added_columns(tasks) if name in names]:
@@ -243,8 +241,6 @@ def split_labels(cell: str | None, separator: str) -> list[str]:
 class DatasetRows(Catalogue):
     """Rows of a data set, with pictures in it or without; written as CSV, JSON lines or Parquet, without pictures."""
 
-    has_pictures = True
-
     def __init__(self, path: Path, rows: datasets.Dataset, problems: Mapping[int, str] = {}) -> None:
         self.path, self._fingerprint, self._problems = path, rows._fingerprint, problems
         pictures = [name for name, feature in rows.features.items() if isinstance(feature, datasets.Image)]
@@ -260,11 +256,9 @@ class DatasetRows(Catalogue):
             cells = dict(zip(self.columns, map(as_text, values), strict=True))
             yield Row(cells, self._problems.get(number), partial(self._picture, number))
 
-    def _picture(self, number: int) -> str | io.BytesIO | None:
+    def _picture(self, number: int) -> str | bytes | None:
         (image,) = self._images[number].values()
-        if image is None:
-            return None
-        return io.BytesIO(image["bytes"]) if image["bytes"] else str(image["path"])
+        return image and (image["bytes"] or str(image["path"]))
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
         """Write its cells as a table."""
@@ -290,10 +284,8 @@ def open_rows(address: str, **reading: str | None) -> Catalogue:
     if path.is_dir() and not any(path.glob("data/*.parquet")):
         return open_pictures(path)
     if not path.exists() and url_of(address) == address:
-        kinds = (
-            "a CSV, JSON lines, Parquet or Excel file, a folder of pictures, or data by its folder or name on the Hub"
-        )
-        raise ValueError(f"Got the catalogue {address}, which does not exist. Give {kinds}.")
+        problem = f"Got the catalogue {address}, which does not exist. Give a CSV, JSON lines, Parquet or Excel file"
+        raise ValueError(f"{problem}, a folder of pictures, or data by its folder or name on the Hub.")
     parts = [
         rows if "split" in rows.column_names else rows.add_column("split", [name] * len(rows))
         for name, rows in load_paintings(address).items()

@@ -37,9 +37,7 @@ class Answer(NamedTuple):
     problem: str
 
 
-def thresholds_at(
-    risk: float, confidence_risks: Mapping[str, Sequence[Sequence[float]]] | None
-) -> dict[str, float | None]:
+def thresholds_at(risk: float, confidence_risks: dict[str, list[list[float]]] | None) -> dict[str, float | None]:
     """By task the lowest confidence, if any, at which no larger share of the accepted answers is wrong."""
     return {
         task: next((confidence for confidence, share in reversed(points) if share <= risk), None)
@@ -106,11 +104,8 @@ class Suggester(NamedTuple):
         folder, is_first = output.with_name(f".{output.name}.answers"), state.process_index == 0
         counts: Counter[str] = Counter(answered=0, failed=0, without_picture=0)
 
-        def part(number: int) -> Path:
-            return folder / f"{number:06d}.jsonl"
-
         def additions() -> Iterator[Addition]:
-            lines = (line for number in range(num_parts) for line in part(number).read_bytes().splitlines())
+            lines = (line for part in parts for line in part.read_bytes().splitlines())
             for row, line in zip(self.source.rows(), lines, strict=True):
                 answer = Answer(*json.loads(line))
                 counts["failed" if answer.predictions is None else "answered"] += 1
@@ -126,12 +121,12 @@ class Suggester(NamedTuple):
                 begin_or_continue(folder, {"part_rows": PART_ROWS, **identity})
             state.wait_for_everyone()
             num_rows = sum(1 for _ in self.source.rows())
-            num_parts = -(-num_rows // PART_ROWS)
-            is_missing = np.array([not part(number).is_file() for number in range(num_parts)], dtype=bool)
+            parts = [folder / f"{number:06d}.jsonl" for number in range(-(-num_rows // PART_ROWS))]
+            is_missing = np.array([not part.is_file() for part in parts], dtype=bool)
             state.wait_for_everyone()  # before anybody writes what another might still look for
             is_missing = is_missing.repeat(PART_ROWS)[:num_rows]
             for numbers, _, answers in answered_parts(self.source, is_missing, PART_ROWS, classify, state):
-                write_text(part(numbers[0] // PART_ROWS), "".join(json.dumps(answer) + "\n" for answer in answers))
+                write_text(parts[numbers[0] // PART_ROWS], "".join(json.dumps(answer) + "\n" for answer in answers))
             state.wait_for_everyone()
             if is_first:
                 self.source.catalogue.write(output, added_columns(self.tasks), additions())
@@ -191,12 +186,11 @@ def answer_rows(rows: Sequence[Row], classify: Classify, source: Source) -> list
     while asked:
         again: dict[int, dict[str, Any]] = {}
         for place, predictions in zip(asked, classify(list(asked.values())), strict=True):
-            reason = error_of(predictions)
-            if reason is None:
+            if (reason := error_of(predictions)) is None:
                 answers[place] = Answer(predictions, answers[place].problem)
-                continue
-            answers[place] = Answer(None, printable(reason))
-            if asked[place].keys() == {"image", "text"}:
-                again[place] = {"text": asked[place]["text"]}
+            else:
+                answers[place] = Answer(None, printable(reason))
+                if asked[place].keys() == {"image", "text"}:
+                    again[place] = {"text": asked[place]["text"]}
         asked = again
     return answers

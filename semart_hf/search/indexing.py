@@ -159,7 +159,7 @@ def _key(row: Row, source: Source) -> str:
         with suppress(OSError):  # embedding it says what is wrong
             update_digest(digest, image)
     elif image is not None:
-        digest.update(image.getbuffer())
+        digest.update(image)
     return digest.hexdigest()
 
 

@@ -40,7 +40,7 @@ def test_a_data_set_gives_its_cells_by_name_and_its_pictures(rows, tmp_path):
     source = find_source(catalogue, ["type"])
     assert source[2:5] == (None, ("text",), {"type": "type"})
     painting, problem = source.painting(first)
-    assert (Image.open(painting["image"]).getpixel((0, 0)), painting["text"], problem) == ((255, 0, 0), 'a, "b"', None)
+    assert (painting["image"], painting["text"], problem) == (coloured("red"), 'a, "b"', None)
     with pytest.raises(ValueError, match="neither a picture nor a text"):
         source.painting(second)
     assert find_source(DatasetRows(tmp_path, rows), [], image_column="").painting(first)[0] == {"text": 'a, "b"'}

@@ -55,7 +55,7 @@ def answered_and_failed(counts):
     ],
 )
 def test_obvious_names_are_found(columns, expected):
-    catalogue = SimpleNamespace(columns=columns, path="a.csv", has_pictures=False)
+    catalogue = SimpleNamespace(columns=columns, path="a.csv")
     assert find_source(catalogue, TASKS)[2:5] == expected
     preferred = "image_url" if "image_url" in columns else expected[0]
     assert find_source(catalogue, TASKS, fetch_pictures=True).image_column == preferred  # pictures are fetched
@@ -70,7 +70,7 @@ def test_obvious_names_are_found(columns, expected):
     ],
 )
 def test_a_catalogue_without_an_obvious_column_and_one_with_suggestions_are_refused(options, message):
-    catalogue = SimpleNamespace(columns=["a", "type_decision"], path="a.csv", has_pictures=False)
+    catalogue = SimpleNamespace(columns=["a", "type_decision"], path="a.csv")
     with pytest.raises(ValueError, match=message):
         find_source(catalogue, TASKS, **options)
 
