@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,10 @@ from semart_hf.collection.sources import Source
 from semart_hf.collection.suggestions import PART_ROWS, Answer, Asked, answered_parts
 from semart_hf.documents.page import to_jpeg
 from semart_hf.files import full_disk_explained, locked, update_digest
+from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.loading_semart import digest_of_weights
 
-from .vector_index import (
-    FORMAT,
-    check_weights,
-    complete,
-    connect,
-    create_paintings,
-    damage_explained,
-    open_paintings,
-    read_about,
-    summed,
-    write_about,
-)
+from . import vector_index
 
 #: An index is written in at most so many parts, of `PART_ROWS` rows or more; a kill costs what is not in a whole one.
 MOST_PARTS = 2_000
@@ -49,14 +40,13 @@ _KEYS_AT_A_TIME = 1000
 def describe_index(source: Source, model: Any, name: str) -> dict[str, Any]:
     """What an index of a catalogue by a model says of itself, as JSON, before it is written."""
     made = next(source.rows(), Row({})).cells  # by a mapping, beside the catalogue's own
-    kinds = {task["name"]: task.get("kind") for task in model.config.tasks}
     return {
-        "format": FORMAT,
+        "format": vector_index.FORMAT,
         "model": name,
         "weights": digest_of_weights(model),
         "dimension": model.config.fusion_dim,
         "columns": [readable(column) for column in dict.fromkeys([*source.catalogue.columns, *made])],
-        "tasks": [[task, "labels" if kind == "multi_label" else "text"] for task, kind in kinds.items()],
+        "tasks": [[task["name"], "labels" if is_multi_label(task) else "text"] for task in model.config.tasks],
         "images": str(source.images.resolve()),
         "image_column": source.image_column,
     }
@@ -65,13 +55,11 @@ def describe_index(source: Source, model: Any, name: str) -> dict[str, Any]:
 def embed_paintings(classify: Any, paintings: Sequence[Mapping[str, Any]], batch_size: int) -> list[dict[str, Any]]:
     """Of each painting `{"image", "text"}` its `answer`, `vector (dimension,)` and `thumbnail`, or its `error`."""
     found = classify.embed(paintings, on_error="return", batch_size=batch_size)
-    embedded = []
-    for place, (painting, vector) in enumerate(zip(paintings, summed(found), strict=True)):
-        if place in found["errors"]:
-            embedded.append({"error": found["errors"][place]})
-        else:
-            jpeg = to_jpeg(painting.get("image"), THUMBNAIL_SIZE)
-            embedded.append({"answer": found["answers"][place], "vector": vector, "thumbnail": jpeg})
+    embedded = found["answers"]
+    for place, vector in enumerate(vector_index.summed(found)):
+        if place not in found["errors"]:  # of which the answer is the error
+            jpeg = to_jpeg(paintings[place].get("image"), THUMBNAIL_SIZE)
+            embedded[place] = {"answer": embedded[place], "vector": vector, "thumbnail": jpeg}
     return embedded
 
 
@@ -85,7 +73,7 @@ def index_catalogue(
     with alone, full_disk_explained(folder, "What is embedded is kept. Make room and give the same command."):
         searched = _begin(address, about) if is_first else None
         state.wait_for_everyone()
-        keys, table = _keys(source, state), open_paintings(address)
+        keys, table = _keys(source, state), vector_index.open_paintings(address)
         stored, _ = _stored(table)
         state.wait_for_everyone()  # before anybody writes what another would still count as stored
         is_missing, failed = ~np.isin(keys, stored), list[str]()
@@ -104,39 +92,35 @@ def index_catalogue(
         counts = {"added": len(keys) - num_kept - num_failed, "removed": int((~np.isin(stored, keys)).sum())}
         if is_first:
             about = {**about, **_finish(address, keys, searched)}
-            write_about(connect(address), about)
+            vector_index.write_about(vector_index.connect(address), about)
         state.wait_for_everyone()
     return {**counts, "kept": num_kept, "failed": num_failed}, problems, about
 
 
 def _begin(address: str, about: Mapping[str, Any]) -> Any:
     """Make an index, or check the model and columns of the one that is there; its version that was complete last."""
-    database = connect(address, creates=True)
+    database = vector_index.connect(address, creates=True)
     names = database.list_tables().tables
     if "://" not in address and os.path.isdir(address) and not names and os.listdir(address):
         raise ValueError(f"Got {address}, a folder that is not empty and no index. Give the name of a new folder.")
     if "about" not in names:
-        create_paintings(database, about)
-        write_about(database, {**about, "version": None})
+        vector_index.create_paintings(database, about)
+        vector_index.write_about(database, {**about, "version": None})
         return None
-    found = read_about(address)
-    check_weights(found, address, about["model"], about["weights"])
+    found = vector_index.read_about(address)
+    vector_index.check_weights(found, address, about["model"], about["weights"])
     if (found["columns"], found["tasks"]) != (about["columns"], about["tasks"]):
         problem = f"Got the columns {about['columns']}, but {address} is the index of one with {found['columns']}"
         raise ValueError(f"{problem}. Give another --output.")
-    with damage_explained(address):
-        open_paintings(address).delete("key LIKE '%!'")
+    with vector_index.damage_explained(address):
+        vector_index.open_paintings(address).delete("key LIKE '%!'")
     return found["version"]
 
 
 def _keys(source: Source, state: Any) -> Keys:
     """A key of each row of the catalogue: of its cells, its picture, and how many equal rows are before it."""
-    mine = [
-        _key(row, source)
-        for number, row in enumerate(source.rows())
-        if number % state.num_processes == state.process_index
-    ]
-    parts = gather_object([np.array(mine, dtype=_KEY_TYPE)])
+    mine = islice(source.rows(), state.process_index, None, state.num_processes)
+    parts = gather_object([np.array([_key(row, source) for row in mine], dtype=_KEY_TYPE)])
     keys = np.empty(sum(map(len, parts)), dtype=_KEY_TYPE)
     for first, part in enumerate(parts):
         keys[first :: len(parts)] = part
@@ -189,7 +173,7 @@ def _stored_row(key: bytes, number: int, row: Row, answer: Answer, about: Mappin
 
 def _finish(address: str, keys: Keys, searched: int | None) -> dict[str, Any]:
     """Remove what the catalogue no longer has, number the rows as it does, and complete the index."""
-    table = open_paintings(address)
+    table = vector_index.open_paintings(address)
     stored, rows = _stored(table)
     now = pd.Index(keys).get_indexer(pd.Index(stored))  # -1 for those that are gone
     gone = stored[(now < 0) & ~np.char.endswith(stored, b"!")].tolist()
@@ -200,5 +184,5 @@ def _finish(address: str, keys: Keys, searched: int | None) -> dict[str, Any]:
     if moved.any():
         numbers = pa.table({"key": [key.decode() for key in stored[moved]], "row": now[moved]})
         table.merge_insert("key").when_matched_update_all().execute(numbers)
-    recall = complete(table, searched)
+    recall = vector_index.complete(table, searched)
     return {"version": table.version, "num_rows": table.count_rows(), "recall": recall}

@@ -1,7 +1,6 @@
 """What was found, as JSON and as pages: one that is written, and the application's tabs for search and map."""
 
 import base64
-import binascii
 import io
 import time
 from collections import Counter
@@ -71,44 +70,35 @@ def write_results(path: Path, index: SearchIndex, hits: Sequence[Hit], asked: st
     write_text(path, page)
 
 
-def quoted(column: str) -> str:
-    """A column's name as it may stand in a filter, whatever signs it has."""
-    return '"{}"'.format(column.replace('"', '""'))
-
-
 def label_filter(index: SearchIndex, chosen: Mapping[str, Sequence[str]]) -> str:
     """A filter for the paintings that have one of the chosen labels of each task, which `label_of` would give."""
     parts = []
     for task, labels in chosen.items():
-        if not labels:
-            continue
-        values = "({})".format(", ".join("'{}'".format(label.replace("'", "''")) for label in labels))
-        own, suggested = index.own_columns.get(task), f"{quoted(f'{task}_suggested')} in {values}"
-        own = own and quoted(own)
-        parts.append(f"({own} in {values} or {own} = '' and {suggested})" if own else suggested)
+        values = ", ".join("'{}'".format(label.replace("'", "''")) for label in labels)
+        part = f'"{task}_suggested" in ({values})'
+        if own := index.own_columns.get(task):
+            name = '"{}"'.format(own.replace('"', '""'))
+            part = f"({name} in ({values}) or {name} = '' and {part})"
+        if labels:
+            parts.append(part)
     return " and ".join(parts)
 
 
 def map_page(index: SearchIndex) -> str:
     """The map of an index as HTML; it asks the application that frames it for thumbnails."""
-    content = map_content(index)
-    num_shown, total = len(content["rows"]), len(index)
-    note = f"{total:,} paintings" if num_shown == total else f"{num_shown:,} of {total:,} paintings, drawn at random"
-    return render_page("map.html", title="Map of the collection", content=content, note=note)
-
-
-def map_content(index: SearchIndex) -> dict[str, Any]:
-    """What the map shows, as JSON: of each painting `x`, `y`, `rows` and `titles`, and its colour of each task."""
     hits, vectors = index.sample(MOST_POINTS)
     points = np.round(two_dimensions(vectors), 4)
     labels = {task: [label_of(index, hit, task, with_confidence=False) for hit in hits] for task in index.tasks}
-    return {
+    content = {
         "x": points[:, 0].tolist(),
         "y": points[:, 1].tolist(),
         "rows": [hit.row for hit in hits],
         "titles": [title_of(hit)[:_MOST_TITLE] for hit in hits],
         "tasks": [{"name": task, **coloured(found)} for task, found in labels.items()],
     }
+    total = f"{len(index):,} paintings"
+    note = total if len(hits) == len(index) else f"{len(hits):,} of {total}, drawn at random"
+    return render_page("map.html", title="Map of the collection", content=content, note=note)
 
 
 def two_dimensions(vectors: Vector) -> Vector:
@@ -142,11 +132,10 @@ class SearchPage:
         """Message, wall of pictures and row numbers for words, a picture, both, or a row to be like."""
         try:
             by_labels = label_filter(self.index, dict(zip(self.index.tasks, chosen, strict=True)))
-            filters = [part for part in (where or "", by_labels) if part.strip()]
-            for part in filters:  # each is whole by itself
-                parse_filter(part, self.index.fields)
+            if where and where.strip():
+                parse_filter(where, self.index.fields)  # it is whole by itself, whatever is joined to it
+            condition = " and ".join(f"({part})" for part in (where or "", by_labels) if part.strip()) or None
             query, notices = self._query(text, picture, row)
-            condition = " and ".join(f"({part})" for part in filters) or None
             hits = self.index.search(query, top_k=WALL_SIZE, where=condition)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             return [refusal(error, picture), [], []]
@@ -188,7 +177,7 @@ class SearchPage:
         if image is not None:
             try:
                 image = base64.b64decode(image, validate=True)
-            except (binascii.Error, TypeError, ValueError) as error:
+            except (TypeError, ValueError) as error:
                 raise ValueError("Got an image that is no base64. Give the content of a picture's file.") from error
         found, _ = self._query(text, image, row)
         hits = self.index.search(found, top_k=10 if top_k is None else top_k, where=where)
