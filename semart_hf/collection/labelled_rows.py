@@ -37,9 +37,7 @@ def labelled_rows(
     """
     path, decisions = source.catalogue.path, {} if review is None else _decisions(review, source)
     found: list[dict[str, Any]] = []
-    left_out: list[str] = []
-    without_picture: list[str] = []
-    num_decisions = 0
+    left_out, without_picture, num_decisions = list[str](), list[str](), 0
     for number, row in enumerate(source.rows()):
         decided = {task: decisions[number, task]["label"] for task in tasks if (number, task) in decisions}
         labels = {task: decided.get(task) or source.label(row, task) for task in tasks}
@@ -84,7 +82,7 @@ def _decisions(review: Review, source: Source) -> dict[tuple[int, str], dict[str
 
 
 def _key(row: Row, source: Source) -> float:
-    names = (*((source.image_column,) if source.image_column else ()), *source.text_columns)
+    names = filter(None, (source.image_column, *source.text_columns))
     cells = "\0".join(row.cells.get(name) or "" for name in names)
     digest = hashlib.blake2b(cells.encode("utf-8", "surrogateescape"), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48

@@ -268,8 +268,7 @@ def decisions_beside(catalogue: Path) -> Path:
 
 def begin_review(source: Source, tasks: Sequence[str], reading: Mapping[str, Any] | None = None) -> Review:
     """The review of a catalogue with suggestions, begun or continued in `CATALOGUE.decisions.sqlite3` beside it."""
-    catalogue = source.catalogue
-    path = decisions_beside(catalogue.path)
+    catalogue, path = source.catalogue, decisions_beside(source.catalogue.path)
     given = [task for task in tasks if f"{task}_suggested" in catalogue.columns]
     if not given:
         advice = "Give what `semart-hf predict CATALOGUE --output FILE` writes"

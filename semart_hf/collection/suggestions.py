@@ -122,9 +122,8 @@ class Suggester(NamedTuple):
             state.wait_for_everyone()
             num_rows = sum(1 for _ in self.source.rows())
             parts = [folder / f"{number:06d}.jsonl" for number in range(-(-num_rows // PART_ROWS))]
-            is_missing = np.array([not part.is_file() for part in parts], dtype=bool)
+            is_missing = np.array([not part.is_file() for part in parts], dtype=bool).repeat(PART_ROWS)[:num_rows]
             state.wait_for_everyone()  # before anybody writes what another might still look for
-            is_missing = is_missing.repeat(PART_ROWS)[:num_rows]
             for numbers, _, answers in answered_parts(self.source, is_missing, PART_ROWS, classify, state):
                 write_text(parts[numbers[0] // PART_ROWS], "".join(json.dumps(answer) + "\n" for answer in answers))
             state.wait_for_everyone()
