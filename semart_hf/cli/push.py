@@ -99,7 +99,7 @@ def publish(folder: Path, repo_id: str, repo_type: str, options: argparse.Namesp
     """Show what a repository will hold and, with --push, send it: its revision is given then."""
     from semart_hf.publishing.pushing import list_files, push_folder
 
-    files = list_files(folder)
+    files = {name: path.stat().st_size for name, path in list_files(folder).items()}
     where = f"{repo_id} ({'private' if options.private else 'public'} {repo_type})"
     print(f"{folder} -> {where}: {len(files)} files, {sum(files.values()):,} bytes")
     for name, size in files.items():

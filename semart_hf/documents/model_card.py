@@ -27,18 +27,22 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card is made of, besides the model."""
+    """What a card is made of, besides the model; all that it says is published as it is."""
 
     repo_id: str  # `user/name`
     painting: Mapping[str, str]  # the example as the pipeline takes it, its picture by its address
     answer: Mapping[str, Sequence[Mapping[str, Any]]]  # the pipeline's, ranked
     results: Sequence[Mapping[str, Any]] = ()  # contents of results files, the most important first
     recipe: Mapping[str, Any] = field(default_factory=dict)  # that trained the model; empty where that is not known
-    figures: Mapping[str, str] = field(default_factory=dict)  # by name their files in the repository
+    figures: Sequence[str] = ()  # names of the PNG files in the repository's figures/
     onnx: Mapping[str, Any] = field(default_factory=dict)  # onnx.json of the graphs in the repository's onnx/
     data_id: str | None = None  # of the training data on the Hub; `None`: made of their name
     data_name: str | None = None  # what the training data are called; `None`: the name of their folder
     license: str = "apache-2.0"  # of the weights, as the Hub writes it
+
+
+# Names of data, and contents of the results files that were measured on them.
+Scored = Sequence[tuple[str, Mapping[str, Any]]]
 
 
 def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCard:
@@ -53,9 +57,7 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
     names = [_folder_name(one.get("data")) for one in results]
     scored = [(data_name if name == trained_on else name, one) for name, one in zip(names, results, strict=True)]
     labels = [[task["name"], str(len(task["labels"])), first_of(task["labels"])] for task in config.tasks or []]
-    imbalance, worst_classes = _label_words(first)
-    recipe = without_folders(dict(facts.recipe))
-    data = without_folders(str(facts.recipe.get("data") or first.get("data") or "DATA"))
+    data = facts.recipe.get("data") or first.get("data") or "DATA"
     masked = " --mask_label_words" * any("masked" in view for view in first.get("modalities", {}))
     context = {
         "card_data": _metadata(model, facts, data_name, scored).to_yaml(),
@@ -67,12 +69,10 @@ def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCar
         "package_version": version("semart-hf"),
         "model_table": _model_table(model, facts.recipe),
         "label_table": Table(["task", "labels", "in the order of the logits"], labels, num_text_columns=3),
-        "imbalance": imbalance,
-        "worst_classes": worst_classes,
+        **_label_words(first),
         "data_name": data_name,
         "is_miniature": is_miniature,
-        "recipe": recipe,
-        "recipe_yaml": yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=110).strip(),
+        "recipe_yaml": yaml.safe_dump(dict(facts.recipe), sort_keys=False, allow_unicode=True, width=110).strip(),
         "cost": _cost_lines(first),
         "results": scored,
         "first": first,
@@ -86,13 +86,8 @@ def _folder_name(data: object) -> str:
     return Path(str(data)).name if data else "unnamed paintings"
 
 
-def _metadata(
-    model: SemArtForArtClassification,
-    facts: CardFacts,
-    data_name: str,
-    scored: Sequence[tuple[str, Mapping[str, Any]]],
-) -> ModelCardData:
-    """What the Hub reads; `scored` are results files with the names of their data."""
+def _metadata(model: SemArtForArtClassification, facts: CardFacts, data_name: str, scored: Scored) -> ModelCardData:
+    """What the Hub reads."""
     data_id = facts.data_id or re.sub(r"[^a-z0-9]+", "-", data_name.lower()).strip("-") or "paintings"
     entries = []
     for data, results in scored:
@@ -142,38 +137,20 @@ def base_models(recipe: Mapping[str, Any]) -> list[str]:
     return [tower for tower in towers if _HUB_ID.fullmatch(tower)]
 
 
-def file_url(repo_id: str, name: str) -> str:
-    """Address of a repository's file."""
-    return f"https://huggingface.co/{repo_id}/resolve/main/{name}"
-
-
-def without_folders(value: object) -> object:
-    """The value of a JSON file, with every absolute path, and every path that leads outside, cut to its last part."""
-    if isinstance(value, dict):
-        return {key: without_folders(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [without_folders(inner) for inner in value]
-    if isinstance(value, str) and re.match(r"(/|\.\.?[/\\]|~[/\\]|[A-Za-z]:[/\\])\S", value):
-        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
-    return value
-
-
 def _model_table(model: SemArtForArtClassification, recipe: Mapping[str, Any]) -> Table:
     """Towers, sizes and what of them learned."""
     config = model.config
     vision, text = config.vision_config, config.text_config
     _, height, width = (vision.pretrained_cfg or {}).get("input_size", ["?", "?", "?"])
-    layers, stages = config.trainable_text_layers, config.frozen_vision_stages
+    layers, depth, stages = config.trainable_text_layers, text.num_hidden_layers, config.frozen_vision_stages
     pretrained = str(recipe.get("pretrained", "true" if "vision" in recipe else "")).lower()
     starts = {"true": "pretrained towers", "false": "random", "": "not recorded"}
-    start = without_folders(recipe.get("init_from")) or starts.get(pretrained, f"pretrained {pretrained} tower")
-    text_name = without_folders(recipe.get("text") or text.model_type)
     parts = {
         "vision tower": f"{recipe.get('vision') or vision.architecture} (timm), {height} × {width} pixels",
         "of it frozen": f"the first {stages} stages, the stem first" if stages else "nothing",
-        "text tower": f"{text_name}: {text.num_hidden_layers} layers of {text.hidden_size}",
-        "of it learned": "everything" if layers is None else f"its last {layers} of {text.num_hidden_layers} layers",
-        "starting weights": start,
+        "text tower": f"{recipe.get('text') or text.model_type}: {depth} layers of {text.hidden_size}",
+        "of it learned": "everything" if layers is None else f"its last {layers} of {depth} layers",
+        "starting weights": recipe.get("init_from") or starts.get(pretrained, f"pretrained {pretrained} tower"),
         "fused features": str(config.fusion_dim),
         "parameters": f"{model.num_parameters():,}, of which {model.num_parameters(only_trainable=True):,} learned",
         "format": config.format_version,
@@ -181,7 +158,7 @@ def _model_table(model: SemArtForArtClassification, recipe: Mapping[str, Any]) -
     return Table(["part", "what"], list(parts.items()), num_text_columns=2)
 
 
-def _label_words(results: Mapping[str, Any]) -> tuple[str, str]:
+def _label_words(results: Mapping[str, Any]) -> dict[str, str]:
     """By task the share of the most frequent label, and by name the worst three and those that were not tested."""
     frequent, worst = [], []
     for task, scores in results.get("tasks", {}).items():
@@ -194,7 +171,7 @@ def _label_words(results: Mapping[str, Any]) -> tuple[str, str]:
             untested = [label for label in labels if label not in tested]
             missing = f"; not among the tested paintings: {first_of(untested)}" if untested else ""
             worst.append(f"{task}: {', '.join(words)}{missing}")
-    return "; ".join(frequent) or NOT_MEASURED, ". ".join(worst) or NOT_MEASURED
+    return {"imbalance": "; ".join(frequent) or NOT_MEASURED, "worst_classes": ". ".join(worst) or NOT_MEASURED}
 
 
 def _cost_lines(results: Mapping[str, Any]) -> list[str]:

@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import get_token
+from huggingface_hub import HfApi, get_token
 from PIL import Image
 
 from semart_hf.documents.model_card import EXAMPLE_TEXT
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline
 from semart_hf.model.processing_semart import SemArtProcessor
-from semart_hf.publishing import clean_process
 
-from .pushing import differing_files
+from .pushing import HUB_FILE, list_files
 
 TOLERANCE = 1e-5
 LOADING_TIMEOUT = 900  # seconds, for reading large weights from a slow disk
@@ -56,7 +55,9 @@ def check_published(
     folder: Path, repo_id: str, revision: str, model: SemArtForArtClassification, processor: SemArtProcessor
 ) -> Findings:
     """Part after part of what is on the Hub: its files, and what they load as at the revision in a fresh cache."""
-    if wrong := differing_files(folder, repo_id, revision):
+    found = HfApi().verify_repo_checksums(repo_id, revision=revision, local_dir=folder)
+    names = {mismatch["path"] for mismatch in found.mismatches} | {*found.missing_paths}
+    if wrong := sorted(names - {HUB_FILE} | (list_files(folder).keys() & {*found.extra_paths})):
         raise CheckError("files", f"Got {wrong} with other content than in {folder}. Push again.")
     yield "files", "on the Hub as in the folder, by their hashes"
     yield from check_loading(repo_id, model, processor, revision)
@@ -73,7 +74,7 @@ def check_loading(
         classify = ArtClassificationPipeline(model=model, processor=processor, device="cpu", precision="fp32")
         expected = classify(paintings, top_k=None)
         order = {"source": source, "revision": revision, "paintings": paintings}
-        loaded = ask_clean_process(order, offline=revision is None)
+        loaded = ask_clean_process(order)
     yield from compare(loaded, expected, f"{source} at {revision}" if revision else source)
 
 
@@ -118,20 +119,20 @@ def compare(loaded: Mapping[str, Any], expected: Answers, source: str) -> Findin
     yield "scores", f"those of the original, to {TOLERANCE:g}"
 
 
-def ask_clean_process(order: Mapping[str, Any], *, offline: bool = True) -> dict[str, Any]:
-    """The answer of `clean_process.py` to an order, with a fresh cache, and the user's token if online."""
+def ask_clean_process(order: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of `clean_process.py` to an order, with a fresh cache, and the user's token for a revision online."""
     # Of the settings, a fresh user has none but where the Hub is; caches, modules and tokens are this user's own.
     kept, own = ("HF_ENDPOINT", "HF_HUB_DISABLE_XET"), ("HF_", "HUGGING", "TRANSFORMERS_")
     environment = {name: value for name, value in os.environ.items() if name in kept or not name.startswith(own)}
     environment |= {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
-    if offline:
+    if order.get("revision") is None:
         environment["HF_HUB_OFFLINE"] = "1"
     elif token := get_token():
         environment["HF_TOKEN"] = token
     with tempfile.TemporaryDirectory() as home:
         environment["HF_HOME"] = home
         options: dict[str, Any] = {"cwd": home, "env": environment, "timeout": LOADING_TIMEOUT, "text": True}
-        command = [sys.executable, str(Path(clean_process.__file__).resolve())]
+        command = [sys.executable, str(Path(__file__).resolve().with_name("clean_process.py"))]
         try:
             done = subprocess.run(command, input=json.dumps(order), capture_output=True, check=False, **options)
         except subprocess.TimeoutExpired as error:
@@ -176,11 +177,16 @@ def find_private_content(folder: Path, source: str = "") -> list[str]:
         if path.suffix.lower() in _PICKLES:
             found.append(f"{name} is a pickle, which runs whatever code its maker put into it")
         elif path.suffix != ".parquet":  # compressed columns: no search of their bytes finds what they hold
-            found += [f"{name} holds {problem}" for problem in _problems(_searched_part(path), words)]
+            found += [f"{name} holds {problem}" for problem in _problems(path, words)]
     return found
 
 
-def _problems(content: bytes, words: dict[str, str]) -> Iterator[str]:
+def _problems(path: Path, words: dict[str, str]) -> Iterator[str]:
+    with path.open("rb") as file:
+        length = path.stat().st_size
+        if path.suffix == ".safetensors":  # its header alone, of whose length a damaged file may say anything
+            length = min(int.from_bytes(file.read(8), "little"), length)
+        content = file.read(length)
     for word, description in words.items():
         if re.search(rb"(?<![\w.-])" + re.escape(word.encode()) + rb"(?![\w-])", content):
             yield f"{description}, {word!r}"
@@ -191,12 +197,3 @@ def _problems(content: bytes, words: dict[str, str]) -> Iterator[str]:
         yield "your Hugging Face token"
     elif _TOKEN.search(content):
         yield "what looks like a Hugging Face token"
-
-
-def _searched_part(path: Path) -> bytes:
-    if path.suffix != ".safetensors":
-        return path.read_bytes()
-    with path.open("rb") as file:
-        # A damaged file may give any length, or none: whether the weights can be read is checked elsewhere.
-        length = int.from_bytes(file.read(8), "little")
-        return file.read(min(length, path.stat().st_size))

@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,20 @@ REPOSITORY_FILES = (
     *("*.safetensors", "*.safetensors.index.json", "*.py", "config.json", "processor_config.json"),
     *("tokenizer.json", "tokenizer_config.json", "README.md"),
 )
-_HUB_FILE = ".gitattributes"  # the Hub's own, which belongs to no folder
+HUB_FILE = ".gitattributes"  # the Hub's own, which belongs to no folder
 
 logger = logging.getLogger(__name__)
 
 
-def list_files(folder: Path) -> dict[str, int]:
-    """Path in the repository to size in bytes, of every file in the folder but hidden ones."""
+def list_files(folder: Path) -> dict[str, Path]:
+    """Every file in the folder but hidden ones, by its name in the repository."""
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {name: path.stat().st_size for name, path in paths.items() if "/." not in f"/{name}"}
+    return {name: path for name, path in paths.items() if "/." not in f"/{name}"}
 
 
-def differing_files(folder: Path, repo_id: str, revision: str) -> list[str]:
-    """Files that are not on the Hub as they are in the folder, by the Hub's hashes, or only there."""
-    found = HfApi().verify_repo_checksums(repo_id, revision=revision, local_dir=folder)
-    names = {mismatch["path"] for mismatch in found.mismatches} | {*found.missing_paths}
-    return sorted(names - {_HUB_FILE} | (list_files(folder).keys() & {*found.extra_paths}))
+def list_model_files(folder: Path) -> dict[str, Path]:
+    """The files in a Trainer's folder that load its model, and the card, by name."""
+    return {path.name: path for pattern in REPOSITORY_FILES for path in sorted(folder.glob(pattern))}
 
 
 def push_folder(
@@ -50,39 +48,26 @@ def push_folder(
     if private and not head.private:
         problem = f"Got {repo_id}, which is there already and is public, where a private repository is asked for"
         raise ValueError(f"{problem}. Make it private in its settings, or give another --repo_id or --no-private.")
-    names = list_files(folder)
-    old = set(api.list_repo_files(**repository, revision=head.sha)) - {*names, _HUB_FILE}
+    files = list_files(folder)
+    old = set(api.list_repo_files(**repository, revision=head.sha)) - {*files, HUB_FILE}
     operations: list[Any] = [CommitOperationDelete(name) for name in sorted(old)]
-    operations += [CommitOperationAdd(name, str(folder / name)) for name in names]
+    operations += [CommitOperationAdd(name, str(path)) for name, path in files.items()]
     try:
         return api.create_commit(**repository, operations=operations, commit_message=message, parent_commit=head.sha)
     except HfHubHTTPError as error:
-        if error.response is not None and error.response.status_code == 412:
+        if error.response.status_code == 412:
             problem = f"Got another commit to {repo_id} while this one was being made"
             raise ValueError(f"{problem}. Nothing was changed: look at it, and push again.") from error
         raise
 
 
 def start_push(
-    folder: str | os.PathLike[str],
-    repo_id: str,
-    message: str,
-    *,
-    workspace: str | os.PathLike[str],
-    names: Iterable[str] | None = None,
-    checkpoint_name: str | None = None,
-    **options: Any,
+    files: Mapping[str, Path], repo_id: str, message: str, *, workspace: Path, **options: Any
 ) -> "Future[CommitInfo]":
-    """The commit in the background of a Trainer's folder: what loads it or `names`, and maybe the whole checkpoint."""
-    source = Path(folder)
-    if names is None:
-        names = sorted({path.name for pattern in REPOSITORY_FILES for path in source.glob(pattern)})
-    pushed = {name: source / name for name in names}
-    if checkpoint_name is not None:
-        pushed |= {f"{checkpoint_name}/{name}": source / name for name in list_files(source)}
-    # The files are linked into the workspace, so that the folder may go meanwhile, as old checkpoints do.
+    """The commit in the background of a Trainer's files, by their names in the repository."""
+    # The files are linked into the workspace, so that their folder may go meanwhile, as old checkpoints do.
     linked = tempfile.TemporaryDirectory(dir=workspace, prefix="_push-", ignore_cleanup_errors=True)
-    operations = [CommitOperationAdd(name, _content(path, linked.name)) for name, path in pushed.items()]
+    operations = [CommitOperationAdd(name, _content(path, linked.name)) for name, path in files.items()]
 
     def commit() -> CommitInfo:
         try:

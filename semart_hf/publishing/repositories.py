@@ -1,6 +1,7 @@
 """What is put together for the Hub: a model with its card, results and figures, and a Space that serves it."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import files as installed_files
@@ -9,17 +10,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from huggingface_hub import SpaceCard
+from huggingface_hub import SpaceCard, hf_hub_url
 from huggingface_hub.repocard_data import CardData
 from packaging.requirements import Requirement
 
 import semart_hf
-from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, file_url, render_card, without_folders
-from semart_hf.documents.page import render_page
+from semart_hf.documents.model_card import EXAMPLE_TEXT, CardFacts, render_card
+from semart_hf.documents.page import render_page, small_picture
 from semart_hf.files import output_folder, read_json, write_json, write_text
 from semart_hf.model.loading_semart import digest_of_weights
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.pictures_semart import load_picture
 from semart_hf.model.pipeline_semart import ArtClassificationPipeline, save_repository
 from semart_hf.model.processing_semart import SemArtProcessor
 
@@ -63,15 +63,14 @@ def assemble_repository(
         contents[0].setdefault("training", {**written["training"], "environment": written.get("environment")})
     figures = sorted((results[0].parent / "figures").glob("*.png")) if results else []
     # Without folders of this machine and the options of pushing.
-    published = {name: value for name, value in recipe.items() if not name.startswith(("hub_", "push_to_hub"))}
-    published = {name: without_folders(value) for name, value in published.items()}
+    published = {name: without_folders(value) for name, value in recipe.items() if "hub" not in name}
     with output_folder(folder, _OWN_FILES, "repository that this command assembled") as repository:
         save_repository(model, processor, repository)
         for index, content in enumerate(contents):
             write_json(repository / ("results.json" if index == 0 else f"results_{index + 1}.json"), content)
         painting, answer = make_example(model, processor, repository, picture, text)
-        painting |= {"image": file_url(repo_id, EXAMPLE_PICTURE)} if picture else {}
-        addresses = {path.stem: f"figures/{path.name}" for path in figures}
+        if picture:
+            painting["image"] = hf_hub_url(repo_id, EXAMPLE_PICTURE, endpoint="https://huggingface.co")
         if onnx:
             card["onnx"] = dict(read_json(onnx / "onnx.json") or {})
             if card["onnx"].get("weights") != digest_of_weights(model):
@@ -79,16 +78,15 @@ def assemble_repository(
             (repository / "onnx").mkdir()
             for path in sorted(onnx.glob("*onnx*")):
                 shutil.copyfile(path, repository / "onnx" / path.name)
-        facts = CardFacts(repo_id, painting, answer, contents, published, addresses, **card)
+        facts = CardFacts(repo_id, painting, answer, contents, published, [path.stem for path in figures], **card)
         page = render_card(model, facts)
         page.save(repository / "README.md")
         for path in [path for path in figures if f"(figures/{path.name})" in page.text]:
             (repository / "figures").mkdir(exist_ok=True)
             shutil.copyfile(path, repository / "figures" / path.name)
-        # The package's: of the checkout, or as it was installed.
-        installed = [Path(str(file.locate())) for file in installed_files("semart-hf") or [] if file.name == "LICENSE"]
-        for path in [path for path in (PACKAGE.parent / "LICENSE", *installed) if path.is_file()][:1]:
-            shutil.copyfile(path, repository / "LICENSE")
+        for file in installed_files("semart-hf") or []:
+            if file.name == "LICENSE":
+                shutil.copyfile(str(file.locate()), repository / "LICENSE")
     return folder
 
 
@@ -105,14 +103,24 @@ def read_results(path: Path, repo_id: str) -> dict[str, Any]:
     return {**without_folders(content), "model": repo_id}  # type: ignore[dict-item]  # a mapping stays one
 
 
+def without_folders(value: object) -> object:
+    """The value of a JSON file, with every absolute path, and every path that leads outside, cut to its last part."""
+    if isinstance(value, dict):
+        return {key: without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_folders(inner) for inner in value]
+    if isinstance(value, str) and re.match(r"(/|\.\.?[/\\]|~[/\\]|[A-Za-z]:[/\\])\S", value):
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    return value
+
+
 def make_example(
     model: SemArtForArtClassification, processor: SemArtProcessor, folder: Path, picture: Path | None, text: str | None
 ) -> tuple[dict[str, str], Any]:
     """The card's example, and the model's own answer; its picture is put into the folder, small and without EXIF."""
     painting: dict[str, str] = {}
     if picture:
-        image = load_picture(picture).copy()
-        image.thumbnail((1024, 1024))
+        image = small_picture(picture, 1024)
         image.info = {}
         image.save(folder / EXAMPLE_PICTURE, quality=90)
         painting["image"] = str(folder / EXAMPLE_PICTURE)

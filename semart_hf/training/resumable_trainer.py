@@ -3,6 +3,7 @@
 import logging
 import shutil
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,7 +20,7 @@ from transformers.utils import PushInProgress
 from semart_hf.data.sampling import random_state_kept
 from semart_hf.files import full_disk_explained, locked, read_json, write_json
 from semart_hf.model.pipeline_semart import save_repository
-from semart_hf.publishing.pushing import list_files, start_push
+from semart_hf.publishing.pushing import list_files, list_model_files, start_push
 
 from . import run_folder
 from .arguments import SemArtTrainingArguments
@@ -227,27 +228,30 @@ class ResumableTrainer(Trainer, TrainerCallback):
         if not (self.output_dir / "README.md").exists():
             self.create_model_card(**{"model_name": self.hub_model_id.split("/")[-1], **card})
         self._finish_current_push()
-        push = self._start_push(self.output_dir, commit_message or "End of training", token=token, revision=revision)
+        files, message = list_model_files(self.output_dir), commit_message or "End of training"
+        push = self._start_push(files, message, token=token, revision=revision)
         return push.result() if blocking else push
 
     def push_folder(self, folder: Path, commit_message: str = "End of training") -> CommitInfo:
         """The commit of every file of a folder with a model; for the first process alone."""
         self._finish_current_push()
-        return self._start_push(folder, commit_message, names=list_files(folder)).result()
+        return self._start_push(list_files(folder), commit_message).result()
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
             return
         if self.push_in_progress is not None and not self.push_in_progress.is_done() and not self.args.hub_always_push:
             return
-        name = Path(checkpoint_folder).name
-        names = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: name}
-        message, place = f"Training in progress, {name}", names.get(self.args.hub_strategy)
-        push = self._start_push(Path(checkpoint_folder), message, checkpoint_name=place)
+        folder = Path(checkpoint_folder)
+        files = list_model_files(folder)
+        places = {HubStrategy.CHECKPOINT: "last-checkpoint", HubStrategy.ALL_CHECKPOINTS: folder.name}
+        if place := places.get(self.args.hub_strategy):
+            files |= {f"{place}/{name}": path for name, path in list_files(folder).items()}
+        push = self._start_push(files, f"Training in progress, {folder.name}")
         jobs = self.push_in_progress.jobs if self.push_in_progress else []
         self.push_in_progress = PushInProgress([*(job for job in jobs if not job.done()), push])
 
-    def _start_push(self, folder: Path, message: str, **options: Any) -> "Future[CommitInfo]":
+    def _start_push(self, files: Mapping[str, Path], message: str, **options: Any) -> "Future[CommitInfo]":
         for name, own in {"token": self.args.hub_token, "revision": self.args.hub_revision}.items():
             options[name] = options.get(name) or own
-        return start_push(folder, self.hub_model_id, message, workspace=self.output_dir, **options)
+        return start_push(files, self.hub_model_id, message, workspace=self.output_dir, **options)

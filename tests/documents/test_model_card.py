@@ -22,7 +22,7 @@ def sections_of(card):
 
 @pytest.fixture
 def card(saved_model, results):
-    facts = replace(FACTS, results=[results], recipe=RECIPE, figures={"confusion_type": "figures/confusion_type.png"})
+    facts = replace(FACTS, results=[results], recipe=RECIPE, figures=["confusion_type"])
     return render_card(saved_model[0], facts)
 
 

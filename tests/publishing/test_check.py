@@ -10,11 +10,10 @@ from release_builder import contents
 from safetensors.numpy import load_file, save_file
 from saved_results import SAVED_MODEL
 
-from semart_hf.documents.model_card import without_folders
 from semart_hf.publishing import check
 from semart_hf.publishing.check import find_private_content
 from semart_hf.publishing.clean_process import load_parts
-from semart_hf.publishing.repositories import assemble_repository, read_results
+from semart_hf.publishing.repositories import assemble_repository, read_results, without_folders
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +112,8 @@ def test_other_scores_are_refused():
             list(check.compare({"classes": {}, "answers": answer(score)}, answer(0.25), "delft"))
 
 
-@pytest.mark.parametrize("offline", [True, False])
-def test_the_clean_process_gets_no_cache_and_a_token_for_the_hub_alone(monkeypatch, offline):
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_the_clean_process_gets_no_cache_and_a_token_for_the_hub_alone(monkeypatch, revision):
     given = {}
 
     def run(command, **options):
@@ -126,10 +125,10 @@ def test_the_clean_process_gets_no_cache_and_a_token_for_the_hub_alone(monkeypat
         monkeypatch.setenv(name, "mine")
     monkeypatch.setenv("HF_ENDPOINT", "http://hub")
     monkeypatch.setattr(subprocess, "run", run)
-    assert check.ask_clean_process({"source": "anna/delft"}, offline=offline) == {"failed": "config"}
+    assert check.ask_clean_process({"source": "anna/delft", "revision": revision}) == {"failed": "config"}
     assert given["fresh"]
     assert not {"HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE"} & set(given)
-    expected = ("http://hub", "1", None) if offline else ("http://hub", None, "mine")
+    expected = ("http://hub", "1", None) if revision is None else ("http://hub", None, "mine")
     assert (given["HF_ENDPOINT"], given.get("HF_HUB_OFFLINE"), given.get("HF_TOKEN")) == expected
 
 
