@@ -125,16 +125,13 @@ def _score_table(comparison: Mapping[str, Any], score: str, modality: str) -> Ta
         for name, found in scored.items()
     }
     best = [max(found[key] or 0 for found, key in column) for column in zip(*places.values(), strict=True)]
-    rows: list[list[Cell | str]] = [
-        [
-            name,
-            *(
-                replace(score_cell(found, key, "no label"), is_strong=found[key] == top)
-                for (found, key), top in zip(row, best, strict=True)
-            ),
+    rows = list[list[Cell | str]]()
+    for name, row in places.items():
+        cells = [
+            replace(score_cell(found, key, "no label"), is_strong=found[key] == top)
+            for (found, key), top in zip(row, best, strict=True)
         ]
-        for name, row in places.items()
-    ]
+        rows.append([name, *cells])
     notes = [
         "Small: 95 % intervals over the paintings. Bold: the best, significantly so only where the differences say."
     ]

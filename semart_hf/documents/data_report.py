@@ -21,7 +21,7 @@ from semart_hf.catalogue.schema import UNKNOWN, Problem
 from semart_hf.catalogue.tables import TEXT_COLUMNS
 from semart_hf.data.streaming import labelled_columns
 from semart_hf.data.training_texts import learn_tokenizer
-from semart_hf.files import write_text
+from semart_hf.files import read_json, write_text
 
 from .charts import draw_label_shares, svg_of
 from .page import render_page, shown_painting
@@ -62,17 +62,15 @@ Files = Mapping[str, Sequence[Path]]
 Place = tuple[str, int]
 
 
-def write_data_report(folder: str | Path) -> Path:
+def write_data_report(folder: Path) -> Path:
     """The path of `report.html`, written into a prepared dataset folder from what lies there."""
-    folder = Path(folder)
     summary, files, features = read_prepared(folder)
     with (folder / "problems.jsonl").open(encoding="utf-8") as lines:
         problems = [json.loads(line) for line in lines]
     total, counted = pd.DataFrame(summary["rows"]).sum(axis=1), summary["problems"]
     # Rows that could not be read belong to no split where these are made of the others.
     total["dropped"] += sum(problem["split"] is None and problem["action"] == "dropped" for problem in problems)
-    copies = [copy for copy in summary.get("copies", []) if copy["kind"] in _COPIES]
-    copies.sort(key=lambda copy: (_COPIES.index(copy["kind"]), copy["row"]))
+    copies = sorted(summary.get("copies", []), key=lambda copy: (_COPIES.index(copy["kind"]), copy["row"]))
     pairs = [(tuple(copy["earlier_row"]), tuple(copy["row"]), copy["kind"]) for copy in copies[:_NUM_PAIRS]]
     places: list[Place] = []  # of rows with a picture
     for split, paths in files.items():  # of the pictures only the names are read
@@ -104,11 +102,9 @@ def write_data_report(folder: str | Path) -> Path:
 
 def read_prepared(folder: Path) -> tuple[dict[str, Any], dict[str, list[Path]], datasets.Features]:
     """The summary of a prepared dataset folder, its Parquet files by split, and the columns."""
-    path = folder / "summary.json"
-    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": {}}
-    files = {split: sorted((folder / "data").glob(f"{split}-*.parquet")) for split in summary["rows"]}
-    files = {split: paths for split, paths in files.items() if paths}
-    if not files:
+    summary = read_json(folder / "summary.json") or {"rows": {}}
+    shards = {split: sorted(folder.glob(f"data/{split}-*.parquet")) for split in summary["rows"]}
+    if not (files := {split: paths for split, paths in shards.items() if paths}):
         raise ValueError(
             f"Got {folder}, which holds no prepared dataset. A folder with summary.json and data/*.parquet is needed. "
             "Give the --output_dir of `semart-hf prepare`."
@@ -118,16 +114,13 @@ def read_prepared(folder: Path) -> tuple[dict[str, Any], dict[str, list[Path]], 
 
 def split_table(rows: Mapping[str, Mapping[str, int]]) -> Table:
     """How many rows of each split were read and kept, and what they have."""
-    return Table(
-        ["split", *_COUNTS.values()], [[split, *(counts[key] for key in _COUNTS)] for split, counts in rows.items()]
-    )
+    cells: list[list[Cell | str | int]] = [[split, *(had[key] for key in _COUNTS)] for split, had in rows.items()]
+    return Table(["split", *_COUNTS.values()], cells)
 
 
 def finding_table(summary: Mapping[str, Any], problems: Sequence[Mapping[str, Any]] = ()) -> Table:
     """Findings by kind and split, and in all; with the findings themselves also what was done, and the first."""
-    first = {}
-    for problem in reversed(problems):
-        first[problem["problem"]] = [problem["action"], Problem(**problem).sentence[:160]]
+    first = {found["problem"]: [found["action"], Problem(**found).sentence[:160]] for found in reversed(problems)}
     splits, rows = summary["rows"], list[list[Cell | str | int]]()
     for kind, counts in summary["problems"].items():
         words = [kind.replace("_", " "), *first[kind]] if first else [kind]
@@ -158,10 +151,9 @@ def _labels(task: str, summary: Mapping[str, Any]) -> dict[str, Any]:
     frequent = totals.drop([UNKNOWN, "unknown"], errors="ignore").sort_values(ascending=False, kind="stable")
     hidden = frequent.index[_MOST_LABELS:]
     shown = [name for name, total in totals.items() if total and name not in hidden]
-    rare = sorted(summary.get("rare_labels", {}).get(task, {}).items(), key=lambda item: (-item[1], item[0]))
-    rare_words = [f"{label} ({count:,})" for label, count in rare]
-    chart = svg_of(draw_label_shares(counts, shown))
-    return {"task": task, "chart": chart, "rare": rare_words, "num_hidden": len(hidden)}
+    found = summary.get("rare_labels", {}).get(task, {})
+    rare = [f"{label} ({count:,})" for label, count in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
+    return {"task": task, "chart": svg_of(draw_label_shares(counts, shown)), "rare": rare, "num_hidden": len(hidden)}
 
 
 def _texts(files: Files, features: datasets.Features, summary: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -191,9 +183,8 @@ def _texts(files: Files, features: datasets.Features, summary: Mapping[str, Any]
     }
 
 
-def write_dataset_card(folder: str | Path) -> Path:
+def write_dataset_card(folder: Path) -> Path:
     """The path of `README.md`, written into a prepared dataset folder from what lies there."""
-    folder = Path(folder)
     summary, files, features = read_prepared(folder)
     rows = pd.DataFrame({split: summary["rows"][split] for split in files})
     counts = {task: next(iter(splits.values())) for task, splits in summary["labels"].items()}  # of any split

@@ -153,24 +153,23 @@ def explain_examples(
 
 def explanation_page(classifier: ArtClassificationPipeline, paintings: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     """A page that explains every task's answer about paintings, given by name and `{"image", "text"}`."""
-    model, entries = classifier.model, list[dict[str, Any]]()
-    several = [task["name"] for task in model.config.tasks if is_multi_label(task)]
+    config, entries = classifier.model.config, list[dict[str, Any]]()
+    several = [task["name"] for task in config.tasks if is_multi_label(task)]
     for key, (name, painting) in enumerate(paintings):
         given: Any = {name: painting[name] for name in ("image", "text") if painting.get(name) is not None}
         try:
             answers = classifier(given, tasks=several) if several else {}
             given["precision"] = classifier.precision
             found = [
-                explain(model, classifier.processor, task=task, label=label, **given)
-                for task in model.config.task_names
+                explain(classifier.model, classifier.processor, task=task, label=label, **given)
+                for task in config.task_names
                 for label in [one["label"] for one in answers.get(task, ())][:MOST_LABELS] or [None]
             ]
         except ValueError as error:  # a picture that cannot be read does not cost the others their page
             entries.append({"name": name, "error": str(error)})
         else:
             entries.append({"name": name, "error": "", "shown": shown_explanation(key, found)})
-    notice = getattr(model.config, "training_notice", None)
-    return render_page("explanations.html", title="Why these answers", notice=notice, entries=entries)
+    return render_page("explanations.html", title="Why these answers", notice=config.training_notice, entries=entries)
 
 
 def shown_explanation(key: int, explanations: Sequence[Explanation], heading: str = "") -> dict[str, Any]:
@@ -207,9 +206,8 @@ def overlay_png(heat: npt.NDArray[np.float32]) -> bytes:
     positive = np.clip(heat, 0, None)
     # Only the half that says most glows, or nothing would stand out; one outshining pixel must not darken all others.
     faintest, brightest = np.quantile(positive, (0.5, 0.995))
-    brightest = max(brightest, positive.max() / 2, 1e-12)
-    strength = np.clip((positive - faintest) / max(brightest - faintest, 1e-12), 0, 1)
-    alpha = np.round(0.85 * 255 * strength).astype(np.uint8)
+    brightest = max(brightest, positive.max() / 2, faintest + 1e-12)
+    alpha = np.round(np.interp(positive, (faintest, brightest), (0, 0.85 * 255))).astype(np.uint8)
     buffer = io.BytesIO()
     picture = Image.new("RGB", alpha.shape[::-1], GLOW)
     picture.putalpha(Image.fromarray(alpha))

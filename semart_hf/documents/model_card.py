@@ -110,7 +110,7 @@ def _metadata(model: SemArtForArtClassification, facts: CardFacts, data_name: st
     text_family = model.config.text_config.model_type
     best = {task: ranked[0] for task, ranked in facts.answer.items()}
     output = [{"label": f"{task}: {one['label']}", "score": round(one["score"], 4)} for task, one in best.items()]
-    shown = {{"image": "src"}.get(name, name): value for name, value in facts.painting.items()}
+    example = {{"image": "src"}.get(name, name): value for name, value in facts.painting.items()}
     return ModelCardData(
         language="en",
         license=facts.license,
@@ -124,7 +124,7 @@ def _metadata(model: SemArtForArtClassification, facts: CardFacts, data_name: st
         base_model=base_models(facts.recipe) or None,
         model_name=facts.repo_id.split("/")[-1] if entries else None,
         eval_results=entries or None,
-        widget=[{"example_title": "A painting", **shown, "output": output}],
+        widget=[{"example_title": "A painting", **example, "output": output}],
     )
 
 

@@ -16,7 +16,6 @@ from semart_hf.model.pictures_semart import load_picture
 from .table import as_cell, enumeration, escape_markdown, percent, signed
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
-THUMBNAIL_SIZE = 144
 
 
 def data_uri(content: bytes, kind: str = "image/jpeg") -> str:
@@ -67,16 +66,14 @@ def small_picture(picture: Any, size: int) -> Image.Image:
     return small
 
 
-def to_jpeg(picture: Any, size: int = THUMBNAIL_SIZE) -> bytes | None:
+def to_jpeg(picture: Any, size: int = 144) -> bytes | None:
     """The picture as a JPEG of at most `size` pixels on its longer side; `None` if there is none that can be read."""
+    buffer = io.BytesIO()
     try:
-        small = None if picture is None else small_picture(picture, size)
+        small_picture(picture, size).save(buffer, "JPEG", quality=80, optimize=True)
     except ValueError:  # a page is not lost for one file; findings and results name it
         return None
-    buffer = io.BytesIO()
-    if small is not None:
-        small.save(buffer, "JPEG", quality=80, optimize=True)
-    return buffer.getvalue() or None
+    return buffer.getvalue()
 
 
 def title_of(painting: Mapping[str, Any], default: str) -> str:

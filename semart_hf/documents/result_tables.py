@@ -95,18 +95,14 @@ def retrieval_words(retrieval: Mapping[str, Any]) -> str:
 def label_table(per_label: Mapping[str, Mapping[str, float]]) -> Table:
     """Support, precision, recall and F1 of each label; of several labels also average precision and threshold."""
     columns = {"precision": "precision %", "recall": "recall %", "f1": "F1 %"}
-    has_several = any("threshold" in found for found in per_label.values())
-    columns |= {"average_precision": "average precision %", "threshold": "threshold"} if has_several else {}
+    if any("threshold" in found for found in per_label.values()):
+        columns |= {"average_precision": "average precision %", "threshold": "threshold"}
     frequent = {*sorted(per_label, key=lambda label: -per_label[label]["support"])[:MOST_ROWS]}
-    rows: list[list[Cell | str | int]] = [
-        [
-            label,
-            int(found["support"]),
-            *(number(found[name]) if name == "threshold" else percent(found[name], missing=DASH) for name in columns),
-        ]
-        for label, found in per_label.items()
-        if label in frequent
-    ]
+    rows = list[list[Cell | str | int]]()
+    for label in [label for label in per_label if label in frequent]:
+        one = per_label[label]
+        cells = [number(one[name]) if name == "threshold" else percent(one[name], missing=DASH) for name in columns]
+        rows.append([label, int(one["support"]), *cells])
     note = f"The {MOST_ROWS} labels with the most paintings, of {len(per_label):,}; results.json has all."
     return Table(["label", "paintings", *columns.values()], rows, notes=[note] * (len(per_label) > MOST_ROWS))
 
@@ -199,8 +195,7 @@ def unseen_words(results: Mapping[str, Any]) -> str:
 
 def unreadable_words(results: Mapping[str, Any]) -> str:
     """Which pictures could not be read; empty where all could."""
-    found = results.get("unreadable_pictures") or []
-    if not found:
+    if not (found := results.get("unreadable_pictures")):
         return ""
     names = ", ".join(entry["row_id"] for entry in found[:5]) + (" and others" if len(found) > 5 else "")
     return (

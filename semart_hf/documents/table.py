@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 DASH = "–"
 NOT_MEASURED = "not measured"
-#: Of a task, that a card lists.
-MOST_LABELS = 100
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def enumeration(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def first_of(labels: Sequence[str], most: int = MOST_LABELS) -> str:
+def first_of(labels: Sequence[str], most: int = 100) -> str:
     """`a, b and 3 more`; with `;` between labels of which one has a comma."""
     more = f" and {len(labels) - most:,} more" if len(labels) > most else ""
     return ("; " if "," in "".join(labels[:most]) else ", ").join(labels[:most]) + more
