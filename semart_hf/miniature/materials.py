@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageEnhance, ImageFilter
 
 Colour = tuple[float, ...]
@@ -18,13 +19,9 @@ Pixels = npt.NDArray[np.float32]
 _FOLDER = Path(__file__).parent
 # A column is a palette; a row how far its varnish pulls a finished picture towards its shadow, tone and light, or the
 # colour of a part of every composition.
-_LINES = (_FOLDER / "palettes.txt").read_text("utf-8").splitlines()
-(_, _, *_PARTS), *_COLUMNS = zip(*map(str.split, _LINES), strict=True)
-VARNISH = {name: float(pull) for name, pull, *_ in _COLUMNS}
-PALETTES: dict[str, dict[str, Colour]] = {
-    name: {part: ImageColor.getrgb(f"#{colour}") for part, colour in zip(_PARTS, colours, strict=True)}
-    for name, _, *colours in _COLUMNS
-}
+_TABLE = pd.read_csv(_FOLDER / "palettes.txt", sep=r"\s+", index_col=0, dtype=str)
+VARNISH: dict[str, float] = _TABLE.loc["varnish"].astype(float).to_dict()
+PALETTES: dict[str, dict[str, Colour]] = ("#" + _TABLE.drop("varnish")).map(ImageColor.getrgb).to_dict()
 # A drawing is a row of gestures: a method of `Sheet` or another drawing, a colour (`own` is the caller's), and numbers
 # in hundredths. `line` and `bend` begin with their width; a 2 after a gesture repeats it mirrored. People, trees and
 # things stand on the origin and are 100 high; heads, faces and what goes with them lie around it.

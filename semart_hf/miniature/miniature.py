@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from itertools import chain, compress, islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -81,17 +81,15 @@ def art_history() -> World:
         labels={task: tuple(counts) for task, counts in COUNTS.items()},
         # When each school painted, times what it painted then, times on what.
         prior=np.einsum("st,sty,stm->ystm", painted / painted.sum(), types, media),
-        image={task: _cue([row[2:5] for row in rows], tasks[task]["picture"], 0) for task, rows in _ROWS.items()},
-        text={
-            task: _cue([row[5:] for row in rows], tasks[task]["text"], tasks[task]["silent"])
-            for task, rows in _ROWS.items()
-        },
+        image={task: _cue(rows, 2, tasks[task]["picture"], 0) for task, rows in _ROWS.items()},
+        text={task: _cue(rows, 5, tasks[task]["text"], tasks[task]["silent"]) for task, rows in _ROWS.items()},
         missing_text=0.04,
     )
 
 
-def _cue(shown: Sequence[Sequence[str]], right: float, silent: float) -> Cue:
-    """Each label shows its first value with probability `right`, none with `silent`, else one of the others."""
+def _cue(rows: Sequence[Sequence[str]], first: int, right: float, silent: float) -> Cue:
+    """Each label shows its `first` value with probability `right`, none with `silent`, else one of the next two."""
+    shown = [row[first : first + 3] for row in rows]
     values = list(dict.fromkeys([own for own, *_ in shown] + [SILENT] * (silent > 0)))
     table = np.zeros((len(shown), len(values)))
     for row, (own, *confused) in zip(table, shown, strict=True):
@@ -167,11 +165,8 @@ def search_ceilings(
     The likeliest picture has the largest P(picture's cues, description's cues) / (P(picture's cues) P(description's
     cues)); equal ones come in an order of chance.
     """
-    pairs = [(image, text) for image, text in cues if text is not None]
-    images, texts = (
-        np.stack([_likelihoods(world, cues_of, shown) for shown in column])
-        for cues_of, column in zip((world.image, world.text), zip(*pairs, strict=True), strict=True)
-    )
+    images = np.stack([_likelihoods(world, world.image, image) for image, text in cues if text is not None])
+    texts = np.stack([_likelihoods(world, world.text, text) for _, text in cues if text is not None])
     prior = world.prior.ravel()
     ratios = (images * prior) @ texts.T / np.outer(images @ prior, texts @ prior)
     return {"text_to_image": _recalls(ratios.T), "image_to_text": _recalls(ratios)}
@@ -179,10 +174,8 @@ def search_ceilings(
 
 def _likelihoods(world: World, cues: Mapping[str, Cue], shown: Mapping[str, str]) -> Table:
     """P(what is shown | labels) of all combinations of labels `(num_combinations,)`."""
-    likelihood = np.ones(1)
-    for task in world.labels:
-        likelihood = np.outer(likelihood, cues[task].table[:, cues[task].values.index(shown[task])]).ravel()
-    return likelihood
+    columns = (cues[task].table[:, cues[task].values.index(shown[task])] for task in world.labels)
+    return reduce(np.multiply.outer, columns).ravel()
 
 
 def _recalls(scores: Table) -> dict[str, float]:
@@ -318,8 +311,8 @@ def _produce(images: Path, painting: Painting) -> dict[str, str]:
 
 def describe(cues: Mapping[str, str], rng: np.random.Generator) -> str:
     """A description of 10 to 40 words that speaks of each task's cue and of nothing else but chance."""
-    subject, opening = _pick(_PHRASES["subject"][cues["type"]], rng), _pick(_PHRASES["openings"], rng)
-    words = {part: _pick(_PHRASES[part][cues[task]], rng) for part, task in _PARTS.items()}
+    subject, opening = rng.choice(_PHRASES["subject"][cues["type"]]), rng.choice(_PHRASES["openings"])
+    words = {part: rng.choice(_PHRASES[part][cues[task]]) for part, task in _PARTS.items()}
     sentence = opening.format(subject=subject, Subject=subject[0].upper() + subject[1:], **words)
     sentences = [re.sub(r"\b([Aa]) (?=[AEIOUaeiou])", r"\1n ", sentence)]
     remarks = _PHRASES["remarks"]
@@ -331,20 +324,16 @@ def describe(cues: Mapping[str, str], rng: np.random.Generator) -> str:
 
 def catalogue(labels: Mapping[str, str], aspect: float, rng: np.random.Generator) -> dict[str, str]:
     """AUTHOR, TITLE, TECHNIQUE and DATE of a painting with the given labels and width-to-height ratio."""
-    technique = _pick(_PHRASES["techniques"][labels["medium"]], rng)
+    technique = rng.choice(_PHRASES["techniques"][labels["medium"]])
     if rng.random() < 0.75 and labels["medium"] != "wall":
         height = float(rng.integers(24, 180))
         technique += f", {height:.0f} x {height * aspect:.0f} cm"
     first, last = (int(year) for year in labels["timeframe"].split("-"))
     year = int(rng.integers(first, last - 2))
-    date = _pick((f"{year}", f"c. {year}", f"{year}-{(year + 2) % 100:02d}", "-"), rng)
+    date = rng.choice((f"{year}", f"c. {year}", f"{year}-{(year + 2) % 100:02d}", "-"))
     return {
-        "AUTHOR": _pick(_PHRASES["surnames"][labels["school"]], rng),
-        "TITLE": _pick(_PHRASES["titles"][labels["type"]], rng),
+        "AUTHOR": rng.choice(_PHRASES["surnames"][labels["school"]]),
+        "TITLE": rng.choice(_PHRASES["titles"][labels["type"]]),
         "TECHNIQUE": technique,
         "DATE": date,
     }
-
-
-def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
-    return options[int(rng.integers(len(options)))]
