@@ -1,14 +1,10 @@
-"""Rows of paintings become the model's inputs; training pictures are varied and cut out as uint8, and finished later.
-
-Crop, mirroring and rotation are one affine resampling for the whole batch. Without an accelerator the data loader's
-workers finish the batch; with one, it is sent as bytes and the accelerator does.
-"""
+"""Rows of paintings become the model's inputs; training pictures are varied, cut out as uint8 and finished later."""
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -73,24 +69,21 @@ class ArtCollator:
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The model's inputs, `labels (batch, num_label_columns)`, and of training rows their `row_index (batch,)`."""
         is_training = all(DRAW_KEY in row for row in rows)
-        generators: list[Any] = [None] * len(rows)
-        if is_training:
-            generators = [np.random.default_rng([number % 2**32 for number in row[DRAW_KEY]]) for row in rows]
+        seeds = [[number % 2**32 for number in row[DRAW_KEY]] if is_training else None for row in rows]
+        generators = [None if seed is None else np.random.default_rng(seed) for seed in seeds]
         pictures, texts, unreadable = self._read(rows, generators)
         inputs: dict[str, Any] = {}
         if any(text is not None for text in texts):
             hidden = None if self.frozen_text is None else self.frozen_text.batch(texts)
             if hidden is None or self.keeps_tokens:
                 inputs.update(self.processor(text=texts))
-            inputs.update({} if hidden is None else hidden)
+            inputs.update(hidden or {})
         if any(picture is not None for picture in pictures):
             inputs.update(self._augmented(pictures, generators) if is_training else self.processor(images=pictures))
         if not inputs:  # rows without picture and text are scored by the learned absence vectors alone
             inputs.update(self.processor(text=texts))
         inputs["labels"] = labels_of(rows, self.tasks)
-        for place in unreadable:
-            if texts[place] is None:
-                inputs["labels"][place] = UNKNOWN_LABEL
+        inputs["labels"][[place for place in unreadable if texts[place] is None]] = UNKNOWN_LABEL
         if is_training:
             inputs["row_index"] = torch.tensor([row[DRAW_KEY][-1] for row in rows])
             if self.recognises_copies:
@@ -194,7 +187,6 @@ def draw(augmentation: Augmentation, generator: np.random.Generator, picture_siz
         crop = width, height, (outer_width - width) / 2, (outer_height - height) / 2
     width, height, left, top = crop
     uniform = generator.random(6)
-    jitter = 1 + augmentation.color_jitter * (2 * uniform[2:5] - 1)
     order = tuple(generator.permutation(3).tolist())
     is_erased = uniform[5] < augmentation.random_erasing
     # As in `RandomErasing.get_params` of torchvision, the ratio is that of height to width.
@@ -205,7 +197,7 @@ def draw(augmentation: Augmentation, generator: np.random.Generator, picture_siz
         center=((left + width / 2) / outer_width, (top + height / 2) / outer_height),
         is_mirrored=bool(uniform[0] < augmentation.horizontal_flip),
         angle=math.radians(augmentation.rotation) * (2 * uniform[1] - 1),
-        factors=tuple(jitter.tolist()),
+        factors=tuple((1 + augmentation.color_jitter * (2 * uniform[2:5] - 1)).tolist()),
         order=order,
         erased=None if erased is None else (erased[2], erased[3], erased[0], erased[1]),
     )
@@ -228,13 +220,12 @@ def _draw_rectangle(
     return own_width, own_height, left * (width - own_width), top * (height - own_height)
 
 
-@dataclass(frozen=True)
-class PictureBatch:
+class PictureBatch(NamedTuple):
     """Pictures of a batch, with all that is still to be done to them."""
 
     stack: Tensor  # cut-outs (pictures, height, width, 3) of uint8, each in the upper left corner of its place
     extents: Tensor  # width and height of the cut-outs (pictures, 2)
-    is_reflected: bool  # whether some picture is looked at beyond its edges, where its mirror image continues it
+    is_reflected: bool  # whether a picture is turned: beyond its edges its mirror image continues it
     matrices: Tensor  # (pictures, 2, 3): from the output's coordinates, -1 to 1, to the cut-out's in pixels
     # Of each change of colours (pictures, 3, 3): its factor, and how much of each pixel's grey and of the picture's
     # mean grey it blends with.
@@ -245,14 +236,6 @@ class PictureBatch:
     mean: Sequence[float]  # of the channels, that the tower was trained with
     std: Sequence[float]
 
-    def to(self, device: Any, *, non_blocking: bool = False, **_: Any) -> "PictureBatch":
-        """The batch on a device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self, *_: Any) -> "PictureBatch":
-        """The batch in memory that an accelerator copies from by itself."""
-        return self._map(lambda tensor: tensor.pin_memory())
-
     def finish(self) -> Tensor:
         """`pixel_values (batch, 3, size, size)`, zeros in rows without a picture."""
         count, device, places = len(self.matrices), self.matrices.device, self.has_image.nonzero().flatten().tolist()
@@ -262,7 +245,7 @@ class PictureBatch:
         mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (self.mean, self.std))
         factor, shift = 1 / (255 * std), mean / std
         # A CPU takes picture by picture: a batch does not fit into its caches.
-        step = 1 if device.type == "cpu" else max(count, 1)
+        step = 1 if device.type == "cpu" else count
         for start in range(0, count, step):
             part = slice(start, start + step)
             resampled = self.sample(part)
@@ -296,10 +279,6 @@ class PictureBatch:
         grid = points.mul_(scale).sub_(1).permute(0, 2, 3, 1)
         values = source.permute(0, 3, 1, 2).float()
         return F.grid_sample(values, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "PictureBatch":
-        changed: dict[str, Any] = {name: change(one) for name, one in vars(self).items() if isinstance(one, Tensor)}
-        return replace(self, **changed)
 
 
 def change_colors(pictures: Tensor, changes: Tensor) -> None:
@@ -341,9 +320,6 @@ def gather_pictures(
     stack = np.empty((len(cuts), extents[:, 1].max(), extents[:, 0].max(), 3), dtype=np.uint8)
     for place, cut in zip(stack, cuts, strict=True):
         place[: cut.shape[0], : cut.shape[1]] = cut
-    all_matrices = np.stack(matrices)
-    reach = np.abs(all_matrices[:, :, :2]).sum(2)
-    is_reflected = (all_matrices[:, :, 2] - reach < -1e-3) | (all_matrices[:, :, 2] + reach > extents + 1e-3)
     rectangles = []
     for number, numbers in enumerate(drawn):
         if numbers.erased is not None:
@@ -354,8 +330,8 @@ def gather_pictures(
     return PictureBatch(
         stack=torch.from_numpy(stack),
         extents=torch.from_numpy(extents).float(),
-        is_reflected=bool(is_reflected.any()),
-        matrices=torch.from_numpy(all_matrices).float(),
+        is_reflected=any(numbers.angle for numbers in drawn),
+        matrices=torch.from_numpy(np.stack(matrices)).float(),
         colors=colors if any(numbers.factors != (1.0, 1.0, 1.0) for numbers in drawn) else None,
         erased=torch.tensor(rectangles, dtype=torch.long).view(-1, 5),
         has_image=torch.tensor([picture is not None for picture in pictures]),

@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
@@ -197,10 +198,9 @@ class SemArtTrainer(ResumableTrainer):
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The inputs on the device, which finishes pictures that came as bytes."""
-        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
-        if isinstance(prepared.get("pixel_values"), PictureBatch):
-            prepared["pixel_values"] = prepared["pixel_values"].to(self.args.device).finish()
-        return prepare_inputs(prepared, self._useful_techniques())
+        if isinstance(pictures := inputs.get("pixel_values"), PictureBatch):
+            inputs = {**inputs, "pixel_values": send_to_device(pictures, self.args.device).finish()}
+        return prepare_inputs(super()._prepare_inputs(inputs), self._useful_techniques())
 
     def _useful_techniques(self) -> tuple[Technique, ...]:
         chosen = () if self.is_fsdp_enabled else self.techniques  # it shards tensors of the usual order alone
