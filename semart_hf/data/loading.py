@@ -7,7 +7,6 @@ import logging
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +19,7 @@ from PIL import Image
 from semart_hf.catalogue.catalogue import RELEASE_FILES, read_rows
 from semart_hf.catalogue.catalogue_files import with_column
 from semart_hf.catalogue.schema import learn_vocabulary, read_tasks
-from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables, cells_of, typed_splits
+from semart_hf.catalogue.tables import SPLITS, TEXT_COLUMNS, ReleaseTables, labels_of_task, typed_splits
 from semart_hf.catalogue.text import answers_in_text, columns_or_template, is_description_alone, text_of
 from semart_hf.memory import return_freed_memory
 from semart_hf.model.configuration_semart import is_multi_label
@@ -34,7 +33,6 @@ from .rows import check_readable, label_counts, tasks_of, with_label_columns
 from .streaming import PaintingStream, labelled_columns, shards_at, undecoded, url_of
 
 logger = logging.getLogger(__name__)
-
 
 Rows: TypeAlias = datasets.Dataset | PaintingStream
 
@@ -84,8 +82,8 @@ def load_paintings(
         columns, text_columns = ("DESCRIPTION",) if text_columns is None else text_columns, None
         vocabularies = None
         if tasks is not None:  # every label, to be numbered as in the model below
-            cells = {one.name: [cells_of(rows, one.name) for rows in tables.splits.values()] for one in tables.tasks}
-            vocabularies = {name: learn_vocabulary(chain(*some), min_label_count=1) for name, some in cells.items()}
+            labels = {task.name: labels_of_task(tables.splits.values(), task) for task in tables.tasks}
+            vocabularies = {name: learn_vocabulary(some, min_label_count=1) for name, some in labels.items()}
         splits: Mapping[str, datasets.Dataset] = typed_splits(
             tables, min_label_count=min_label_count, text_columns=columns, vocabularies=vocabularies
         )
@@ -102,16 +100,15 @@ def is_release(data: str | Path) -> bool:
 
 
 def _load_prepared(data: str | Path, cache_dir: str | Path | None, only: Sequence[str] | None) -> datasets.DatasetDict:
-    cache = None if cache_dir is None else str(cache_dir)
     url = url_of(data)
     # `datasets` takes a bracket in the name of a folder for a pattern.
     is_plain = any(Path(data).glob("data/*.parquet")) and not glob.has_magic(str(data))
     if only is None and (url != str(data) or is_plain):
-        return datasets.load_dataset(str(data), cache_dir=cache)  # also a name on the Hub, from its cache if offline
+        return datasets.load_dataset(str(data), cache_dir=cache_dir)  # also a name on the Hub, from its cache offline
     files = shards_at(url, SPLITS if only is None else only)
     if files:
         escaped = {split: [glob.escape(path) for path in paths] for split, paths in files.items()}
-        return datasets.load_dataset("parquet", data_files=escaped, cache_dir=cache)
+        return datasets.load_dataset("parquet", data_files=escaped, cache_dir=cache_dir)
     if only is not None:
         return datasets.DatasetDict()
     found = sorted(entry.name for entry in Path(data).iterdir())[:10] if Path(data).is_dir() else "nothing"
@@ -126,8 +123,8 @@ def _as_expected(split: datasets.Dataset, text_columns: Any, tasks: Any, data: A
     labelled = labelled_columns(split.features)
     asked = [task["name"] for task in tasks or ()]
     own_tasks = [name for name in labelled if tasks is None or name in asked]
-    common_columns = ("image", "text", *TEXT_COLUMNS, *labelled)
-    extra_columns = [column for column in split.column_names if column not in common_columns]
+    extra_columns = [name for name in split.column_names if name not in labelled]
+    order = dict.fromkeys(("image", *TEXT_COLUMNS, *own_tasks, "text", *extra_columns, *asked))
     if text_columns is None or is_description_alone(text_columns):
         # A text that was prepared otherwise, perhaps with words masked, is what is meant.
         text_columns = None if "text" in split.column_names else ("DESCRIPTION",)
@@ -157,7 +154,6 @@ def _as_expected(split: datasets.Dataset, text_columns: Any, tasks: Any, data: A
             )
         if not is_multi_label(task) and not isinstance(split.features[name], datasets.ClassLabel):
             label_counts(split, [task])  # an unknown label is refused now
-    order = dict.fromkeys(("image", *TEXT_COLUMNS, *own_tasks, "text", *extra_columns, *asked))
     return split.select_columns(list(order))
 
 
@@ -250,10 +246,8 @@ def with_prepared_pictures(
         prepare_paintings(tables, folder, options, min_pictures=1e-6, wait=math.inf)
         return_freed_memory()
     problems = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["problems"]
-    counts = ", ".join(f"{kind} in {sum(by_split.values())} rows" for kind, by_split in problems.items())
-    if counts:
-        found = folder / "problems.jsonl"
-        logger.warning("%s: the preparation found %s. Each is in %s.", arguments.data, counts, found)
+    if counts := ", ".join(f"{kind} in {sum(by_split.values())} rows" for kind, by_split in problems.items()):
+        logger.warning("%s: the preparation found %s. Each is in %s/problems.jsonl.", arguments.data, counts, folder)
     prepared = load_paintings(folder, text_columns=columns, only=["train"])["train"]
     rows = undecoded(with_label_columns(prepared, _origins(arguments.tasks)))
     return rows, f"Training pictures: prepared with a shorter side of {size} pixels, in {folder}"

@@ -4,6 +4,7 @@ import logging
 import numbers
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def labelled_rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]], *, split: s
     if is_stream:
         return checked
     has_picture, num_tried, faults = _try_pictures(checked)
-    if not has_picture.any() and not _has_text(checked).any():
+    if not has_picture.any() and not _is_there(checked, "text").any():
         raise ValueError(f"Got {len(checked)} {split} rows, but none has a picture or a text. Fill image or text.")
     if len(faults) > LEAST_SHARE * num_tried:
         place, fault = next(iter(faults.items()))
@@ -111,35 +112,32 @@ def check_readable(
     total, first = len(some), "" if some is rows else "the first "
     for part in modality.split("+") if total else ():
         what, other = ("picture", "text") if part == "image" else ("text", "image")
-        has_part, num_tried, faults = _try_pictures(some) if part == "image" else (_has_text(some), 0, {})
+        has_part, num_tried, faults = _try_pictures(some) if part == "image" else (_is_there(some, "text"), 0, {})
         count, tried = int(has_part.sum()), ""
         reasons = dict.fromkeys(np.flatnonzero(~has_part).tolist(), f"it has no {what}")
         if faults and count >= LEAST_SHARE * total:
             tried = f" ({num_tried - len(faults)} of the {num_tried} that were tried)"
             count, reasons = round(count * (1 - len(faults) / num_tried)), faults
         least_share = 0.0 if (part, modality) == ("text", "image+text") else LEAST_SHARE
-        if count and count >= least_share * total:
-            if count < LEAST_SHARE * total:
-                logger.warning("%s: %d of %s%d %s rows have a text.", data, count, first, total, split)
-            continue
-        raise ValueError(
-            f"Got {data}, where {count:,} of {first}{total:,} {split} {what}s can be read{tried}, but "
-            f"modality: {modality} needs {'at least half of them' if least_share else 'some'}."
-            f"{_explained(some, reasons, Path(data), follow_links=follow_links)}\nCorrect the names or the data, or "
-            f"{f'set modality: {other} if that is meant' if '+' in modality else 'give other data'}."
-        )
+        if not count or count < least_share * total:
+            raise ValueError(
+                f"Got {data}, where {count:,} of {first}{total:,} {split} {what}s can be read{tried}, but "
+                f"modality: {modality} needs {'at least half of them' if least_share else 'some'}."
+                f"{_explained(some, reasons, Path(data), follow_links=follow_links)}\nCorrect the names or the data, "
+                f"or {f'set modality: {other} if that is meant' if '+' in modality else 'give other data'}."
+            )
+        if count < LEAST_SHARE * total:
+            logger.warning("%s: %d of %s%d %s rows have a text.", data, count, first, total, split)
 
 
-def _has_text(rows: Any) -> np.ndarray:
-    return np.array([not is_missing(text) for text in column_of(rows, "text")], dtype=bool)
+def _is_there(rows: Any, column: str) -> np.ndarray:
+    return np.array([not is_missing(cell) for cell in column_of(rows, column)], dtype=bool)
 
 
 def _try_pictures(rows: Any) -> tuple[np.ndarray, int, dict[int, str]]:
     """Whether each row has a picture `(rows,)`, how many were tried, and what is wrong with some of these."""
-    has_picture = np.zeros(len(rows), dtype=bool)
     if not isinstance(getattr(rows, "features", {}).get("image"), datasets.Image):  # paths, say, or nothing
-        for place, cell in enumerate(column_of(rows, "image")):
-            has_picture[place] = not is_missing(cell)
+        has_picture = _is_there(rows, "image")
     else:  # without reading the files that lie in the cells
         cells = rows.with_format("arrow").select_columns("image")[:]["image"]
         parts = [pc.is_valid(pc.struct_field(cells, name)) for name in ("bytes", "path")]
@@ -192,8 +190,8 @@ def tasks_of(paintings: Any, tasks: Iterable[Any] | None, *, min_label_count: in
             cells = [label_text(cell, task.rule) for cell in cells_of_task(paintings, task.origin)]
             entry["labels"] = labels = schema.learn_vocabulary(cells, min_label_count=least)
             known = [cell for cell in cells if cell is not None]
-            distinct, vocabulary = {*known}, {*labels}
-            if len({cell if cell in vocabulary else schema.UNKNOWN for cell in distinct}) < 2:
+            distinct = {*known}
+            if min(len(labels), len(distinct)) < 2:
                 frequent = f"{labels[:-1]} occur at least {least} times"
                 problem = f"with {len(distinct):,} labels in {len(known):,} rows, of which {frequent}"
             elif len(known) == len(distinct) > 2:
@@ -238,25 +236,20 @@ def _several_labels(paintings: Any, task: schema.Task, feature: Any, least: int)
 
 
 def _label_feature(paintings: Any, task: schema.Task) -> Any:
-    features = paintings.features
-    if task.source in features and task.source not in ("image", "text"):
-        feature = features[task.source]
-        no_labels = ("binary",) if task.kind == "ordered" else ("float", "double", "binary")
-        is_plain = isinstance(feature, datasets.Value) and not feature.dtype.startswith(no_labels)
-        item = getattr(feature, "feature", None)
-        is_list = isinstance(item, datasets.ClassLabel) or getattr(item, "dtype", "").endswith("string")
-        is_read = is_plain or isinstance(feature, datasets.ClassLabel)
-        if task.kind == "multi_label":
-            is_read = is_list or (is_plain and feature.dtype.endswith("string"))
-        if is_read:
-            return feature
-        if is_list or task.kind == "multi_label":
-            raise ValueError(
-                f"Got the task {task.name} of the kind {task.kind or 'categorical'}, with labels in the column "
-                f"{task.source!r} of {'lists' if is_list else 'one label a row'}. Lists of labels, and text with a "
-                "separator, are read by the kind multi_label, others by the others. Choose another kind or column."
-            )
-    usable = [name for name in features if name not in ("image", "text", "image_file")]
+    feature, has_several = paintings.features.get(task.source), task.kind == "multi_label"
+    item, kind = getattr(feature, "feature", None), feature.dtype if isinstance(feature, datasets.Value) else "binary"
+    is_list = isinstance(item, datasets.ClassLabel) or getattr(item, "dtype", "").endswith("string")
+    no_labels = ("binary",) if task.kind == "ordered" else ("float", "double", "binary")
+    is_single = isinstance(feature, datasets.ClassLabel) or not kind.startswith(no_labels)
+    if (is_list or kind.endswith("string")) if has_several else is_single:
+        return feature
+    if feature is not None and (is_list or has_several):
+        raise ValueError(
+            f"Got the task {task.name} of the kind {task.kind or 'categorical'}, with labels in the column "
+            f"{task.source!r} of {'lists' if is_list else 'one label a row'}. Lists of labels, and text with a "
+            "separator, are read by the kind multi_label, others by the others. Choose another kind or column."
+        )
+    usable = [name for name in paintings.features if name not in ("image", "text", "image_file")]
     raise ValueError(
         f"Got the task {task.name}, with labels in the column {task.source!r}. Allowed are columns of words, whole "
         f"numbers or labels, here among {usable}. Choose one."
@@ -269,23 +262,19 @@ def with_label_columns(rows: datasets.Dataset, tasks: Iterable[Mapping[str, Any]
     for task in tasks:
         name, source, rule = task["name"], task.get("column") or task["name"], task.get("rule")
         feature, own = rows.features.get(source), rows.features.get(name)
-        is_own = source == name and rule is None
+        is_own, has_several = source == name and rule is None, is_multi_label(task)
         if isinstance(own, datasets.ClassLabel) and (is_own or feature is None):
-            rows = _renumbered(rows, task) if "labels" in task and not is_multi_label(task) else rows
-            continue
-        if feature is None:
-            continue
-        if is_multi_label(task):
+            rows = _renumbered(rows, task) if "labels" in task and not has_several else rows
+        elif feature is not None and has_several:
             if not is_own or isinstance(getattr(feature, "feature", None), datasets.ClassLabel):
                 kind = text if isinstance(feature, datasets.Value) else datasets.List(text)
                 rows = with_column(rows, name, list(cells_of_task(rows, task)), kind)
-            continue
-        cells = list(cells_of_task(rows, task))
-        labels = [label_text(cell, rule) for cell in cells]
-        are_numbers = "labels" in task and not any(isinstance(cell, str) for cell in cells)
-        if is_own and (labels == cells or (are_numbers and not set(labels) & set(task["labels"]))):
-            continue  # labels as they are, or their numbers
-        rows = with_column(rows, name, labels, text)
+        elif feature is not None:
+            cells = list(cells_of_task(rows, task))
+            labels = [label_text(cell, rule) for cell in cells]
+            are_numbers = "labels" in task and not any(isinstance(cell, str) for cell in cells)
+            if not (is_own and (labels == cells or (are_numbers and not {*labels} & {*task["labels"]}))):
+                rows = with_column(rows, name, labels, text)
     return rows
 
 
@@ -296,35 +285,32 @@ def cells_of_task(rows: Any, task: Mapping[str, Any]) -> Iterator[Any]:
     return cells if isinstance(rows, PaintingStream) else (named_label(cell, rows.features[source]) for cell in cells)
 
 
-def known_number(label: Any, task: Mapping[str, Any], by_label: Mapping[str, int]) -> int:
-    """The number of a label, given as name or number, in its task's vocabulary; −100 where missing, and for −100."""
-    if is_missing(label):
-        return UNKNOWN_LABEL
-    if isinstance(label, str):
-        found = schema.label_number(label.strip(), by_label)
-        return UNKNOWN_LABEL if found is None else found
-    if isinstance(label, bool) or not isinstance(label, numbers.Real) or not float(label).is_integer():
-        raise TypeError(f"Got the {task['name']} label {label!r}, but a label is a name or its number in the model.")
-    number = int(float(label))
-    if number != UNKNOWN_LABEL and not 0 <= number < len(task["labels"]):
-        raise ValueError(
-            f"Label {label} of task {task['name']!r} is not in the model's vocabulary of {len(task['labels'])} "
-            "labels. Load the data with the model's tasks: load_paintings(data, tasks=model.config.tasks)."
-        )
-    return number
-
-
 def known_numbers(cell: Any, task: Mapping[str, Any], by_label: Mapping[str, int]) -> list[int] | None:
-    """The numbers of a cell's labels in a task with several; those that it lacks are left out, `None` if unknown."""
-    if isinstance(cell, list | tuple) and cell and all(type(one) is int for one in cell):
-        if wrong := [one for one in cell if not 0 <= one < len(by_label)]:
-            raise ValueError(
-                f"Label {wrong[0]} of task {task['name']!r} is not in the model's vocabulary of {len(by_label)} "
-                "labels. Give names, or numbers of this vocabulary."
-            )
-        return list(dict.fromkeys(cell))
-    labels = None if is_missing(cell) else schema.labels_in(cell, task.get("separator"))
-    return None if labels is None else [by_label[label] for label in labels if label in by_label]
+    """The numbers of a cell's labels, given as names or numbers, in its task's vocabulary; `None` where unknown.
+
+    Names that it lacks are its `UNK`; in a task with several labels they are left out.
+    """
+    if is_missing(cell):
+        return None
+    known = [cell]
+    if is_multi_label(task):
+        if not (isinstance(cell, list | tuple) and cell and all(type(one) is int for one in cell)):
+            labels = schema.labels_in(cell, task.get("separator"))
+            return None if labels is None else [by_label[label] for label in labels if label in by_label]
+        known = list(dict.fromkeys(cell))
+    elif isinstance(cell, str):
+        found = schema.label_number(cell.strip(), by_label)
+        return None if found is None else [found]
+    elif isinstance(cell, bool) or not isinstance(cell, numbers.Real) or not float(cell).is_integer():
+        raise TypeError(f"Got the {task['name']} label {cell!r}, but a label is a name or its number in the model.")
+    elif cell == UNKNOWN_LABEL:
+        return None
+    if wrong := [number for number in known if not 0 <= number < len(by_label)]:
+        raise ValueError(
+            f"Label {wrong[0]} of task {task['name']!r} is not in the model's vocabulary of {len(by_label)} labels. "
+            "Give names, or load the data with the model's tasks: load_paintings(data, tasks=model.config.tasks)."
+        )
+    return [int(number) for number in known]
 
 
 def labels_of(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> Tensor:
@@ -332,15 +318,15 @@ def labels_of(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, An
     columns = label_columns(tasks)
     labels = torch.full((len(rows), max((part.stop for part in columns.values()), default=0)), UNKNOWN_LABEL)
     for task in tasks:
-        part, name, by_label = columns[task["name"]], task["name"], schema.numbers_of_labels(task["labels"])
+        part, by_label = columns[task["name"]], schema.numbers_of_labels(task["labels"])
+        known = [known_numbers(row.get(task["name"]), task, by_label) for row in rows]
         if not is_multi_label(task):
-            labels[:, part.start] = torch.tensor([known_number(row.get(name), task, by_label) for row in rows])
+            labels[:, part.start] = torch.tensor([found[0] if found else UNKNOWN_LABEL for found in known])
             continue
-        for place, row in enumerate(rows):
-            known = known_numbers(row.get(name), task, by_label)
-            if known is not None:
+        for place, found in enumerate(known):
+            if found is not None:
                 labels[place, part] = 0
-                labels[place, [part.start + number for number in known]] = 1
+                labels[place, [part.start + number for number in found]] = 1
     return labels
 
 
@@ -348,15 +334,12 @@ def label_counts(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Ten
     """How many rows have each label `(num_labels,)`, or lack and have each of several `(2, num_labels)`."""
     counts = {}
     for task in tasks:
-        column, by_label = column_of(rows, task["name"]), schema.numbers_of_labels(task["labels"])
-        if is_multi_label(task):
-            cells = [found for cell in column if (found := known_numbers(cell, task, by_label)) is not None]
-            flat = torch.tensor([number for cell in cells for number in cell], dtype=torch.long)
-            having = torch.bincount(flat, minlength=len(by_label))
-            counts[task["name"]] = torch.stack([len(cells) - having, having])
-            continue
-        known = torch.tensor([known_number(label, task, by_label) for label in column], dtype=torch.long)
-        counts[task["name"]] = torch.bincount(known[known >= 0], minlength=len(task["labels"]))
+        by_label = schema.numbers_of_labels(task["labels"])
+        cells = (known_numbers(cell, task, by_label) for cell in column_of(rows, task["name"]))
+        known = [found for found in cells if found is not None]
+        flat = torch.tensor([*chain.from_iterable(known)], dtype=torch.long)
+        having = torch.bincount(flat, minlength=len(by_label))
+        counts[task["name"]] = torch.stack([len(known) - having, having]) if is_multi_label(task) else having
     return counts
 
 

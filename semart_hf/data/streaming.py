@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,8 +76,8 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         self.features = datasets.Features.from_arrow_schema(schema)
         self.epoch_length = self.num_rows if epoch_length is None else epoch_length
         self.seed, self.buffer_size = seed, buffer_size
-        is_without = text_columns is None and "text" not in self.features
-        self.text_columns = ("DESCRIPTION",) if is_without else text_columns
+        has_text = text_columns is not None or "text" in self.features
+        self.text_columns = text_columns if has_text else ("DESCRIPTION",)
         own = labelled_columns(self.features)
         self._never_text = {"image", "text", *own}
         self.tasks = {task["name"]: task for task in tasks or own.values()}
@@ -110,21 +111,15 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
             raise ValueError(f"Got the column {name!r}, but the shards have {list(self.features)}. Choose among them.")
         is_made = name == "text" and self.text_columns is not None
         names = [column for column in self.features if column not in self._never_text] if is_made else [source]
-        for path in self._footers:
-            for row in self._table(path, names).to_pylist():
-                if is_made:
-                    yield self._text_of(row)
-                else:
-                    yield self._label_of(row, task) if task else named_label(row[name], self.features[name])
+        rows = (row for path in self._footers for row in self._table(path, names).to_pylist())
+        if is_made:
+            return map(self._text_of, rows)
+        return (self._label_of(row, task) if task else named_label(row[name], self.features[name]) for row in rows)
 
     def first_rows(self, number: int) -> list[dict[str, Any]]:
         """The first rows of the files with all their cells, `number` at most, of as few files as hold them."""
-        rows: list[dict[str, Any]] = []
-        for group in self._groups:
-            if len(rows) < number:
-                cells = self._table(group.path, None, group.number).slice(0, number - len(rows)).to_pylist()
-                rows += [{**row, "text": self._text_of(row)} for row in cells]
-        return rows
+        cells = (row for group in self._groups for row in self._table(group.path, None, group.number).to_pylist())
+        return [{**row, "text": self._text_of(row)} for row in islice(cells, number)]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration orders."""
@@ -184,11 +179,11 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
 
 def labelled_columns(features: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """By column whose cells are numbered labels, or lists of them, its task."""
-    columns = {}
-    for name, feature in features.items():
-        if isinstance(getattr(feature, "feature", feature), datasets.ClassLabel):
-            columns[name] = {"name": name} | ({"kind": "multi_label"} if hasattr(feature, "feature") else {})
-    return columns
+    return {
+        name: {"name": name, "kind": "multi_label"} if hasattr(feature, "feature") else {"name": name}
+        for name, feature in features.items()
+        if isinstance(getattr(feature, "feature", feature), datasets.ClassLabel)
+    }
 
 
 def column_of(rows: Any, name: str) -> Iterator[Any]:
