@@ -1,8 +1,4 @@
-"""What training makes of texts beforehand: frozen layers' hidden states, a tokenizer, a lexicon's frequencies.
-
-The cache of hidden states is a folder of safetensors files, each with those of some texts by the texts' digests. Each
-appears whole: a run goes on where another was killed, and of several processes each writes its share.
-"""
+"""What training makes of texts beforehand: frozen layers' hidden states, a tokenizer, a lexicon's frequencies."""
 
 import hashlib
 import json
@@ -72,9 +68,6 @@ class FrozenText:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FrozenText, (self.folder, self.depth)
-
-    def __len__(self) -> int:
-        return len(self._paths)
 
     def batch(self, texts: Sequence[str | None]) -> dict[str, Any] | None:
         """`text_hidden (batch, tokens, dim)`, its mask, depth and `has_text (batch,)`; `None` if one is not here."""
@@ -192,11 +185,8 @@ class FrozenTextWriter:
                     # Views of one tensor: many small ones would leave the memory in pieces that no later file fits in.
                     hidden = self._hidden_states(numbers, bar).split(self.lengths[numbers].tolist())
                     names = self.names[numbers].astype(str).tolist()
-                    try:
-                        with atomic_file(path) as unfinished:
-                            save_file(dict(zip(names, hidden, strict=True)), unfinished)
-                    except SafetensorError as error:
-                        raise OSError(f"{path} cannot be written: {error}") from error
+                    with atomic_file(path) as unfinished:
+                        save_file(dict(zip(names, hidden, strict=True)), unfinished)
                     del hidden
                     return_freed_memory()
         finally:
@@ -299,8 +289,8 @@ def _written(writer: FrozenTextWriter, training: TrainingArguments) -> str | Non
     try:
         is_shown, share = state.is_main_process and not training.disable_tqdm, state.process_index
         writer.write(training.device, show_progress=is_shown, process_index=share, num_processes=state.num_processes)
-    except OSError as error:
-        return f"the cache could not be written: {error}"
+    except (OSError, SafetensorError) as error:
+        return f"the cache could not be written: {error} (in {folder})"
     return None
 
 
@@ -309,7 +299,7 @@ def expected_reads(num_rows: int, data: DataArguments, training: TrainingArgumen
     rows = training.num_train_epochs * (data.epoch_length or num_rows)
     if training.max_steps > 0:
         rows = training.max_steps * training.train_batch_size * training.gradient_accumulation_steps
-        rows *= max(training.world_size, 1)
+        rows *= training.world_size
     return rows / num_rows * (1 - data.text_dropout)
 
 
@@ -347,8 +337,7 @@ def learn_tokenizer(texts: Iterable[Any], *, vocab_size: int = 4000, max_length:
         show_progress=False,
     )
     pieces.train_from_iterator(corpus, trainer)
-    vocabulary = dict(sorted(pieces.get_vocab().items(), key=lambda item: item[1]))
-    return DistilBertTokenizer(vocab=vocabulary, model_max_length=max_length)
+    return DistilBertTokenizer(vocab=pieces.get_vocab(), model_max_length=max_length)
 
 
 def learn_idf(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any) -> None:
@@ -357,9 +346,6 @@ def learn_idf(lexicon: Lexicon, processor: SemArtProcessor, paintings: Any) -> N
         return
     tokenizer = processor.tokenizer
     texts = (text for text in column_of(paintings, "text") if text and text.strip())
-
-    def all_ids() -> Iterator[list[int]]:
-        while some := list(islice(texts, _TEXTS_AT_ONCE)):
-            yield from tokenizer(some, truncation=True, return_attention_mask=False)["input_ids"]
-
-    lexicon.learn_idf(all_ids(), tokenizer.all_special_ids)
+    pieces = iter(lambda: list(islice(texts, _TEXTS_AT_ONCE)), [])
+    batches = (tokenizer(piece, truncation=True, return_attention_mask=False) for piece in pieces)
+    lexicon.learn_idf((ids for batch in batches for ids in batch["input_ids"]), tokenizer.all_special_ids)

@@ -69,7 +69,7 @@ def test_losses_and_gradients_are_those_of_the_whole_text_tower(parts, tmp_path,
     processor = build_processor(model, parts[3])
     texts = texts_of(30)
     kept = written(tmp_path, model, processor, [*texts, *texts, None, " "], depth=3 - trainable, storage=storage)
-    assert len(kept) == 30
+    assert len(kept._paths) == 30
     shown = rows_of([*texts[7:20], None, texts[3], texts[29]])
     model.train()
     expected = model(**ArtCollator(processor, parts[1])(shown))
@@ -102,7 +102,7 @@ def test_a_cut_text_is_kept_as_it_is_read_and_what_cannot_be_stored_refused(part
         model.text_tower.transformer.layer[0].output_layer_norm.weight.fill_(1e6)
     with pytest.raises(ValueError, match=r"cannot be stored as fp16.*text_cache_dtype: bf16"):
         written(tmp_path, model, processor, texts_of(3), storage="fp16")
-    assert len(written(tmp_path, model, processor, texts_of(3), storage="bf16")) == 3
+    assert len(written(tmp_path, model, processor, texts_of(3), storage="bf16")._paths) == 3
 
 
 def test_other_weights_tokens_depth_and_storage_have_their_own_place(built, tmp_path):
@@ -133,7 +133,7 @@ def test_what_is_there_is_not_computed_again_and_processes_share_the_rest(parts,
     encode = model.encode_frozen_text
     monkeypatch.setattr(model, "encode_frozen_text", lambda ids, *a: shapes.append(ids.shape) or encode(ids, *a))
     whole = written(tmp_path / "whole", model, processor, texts_of(60))
-    assert sum(rows for rows, _ in shapes) == len(whole) == 60
+    assert sum(rows for rows, _ in shapes) == len(whole._paths) == 60
     assert all(rows * width <= 100 for rows, width in shapes)
     assert [width for _, width in shapes] == sorted(width for _, width in shapes)  # padded as little as alone
     files = sorted(whole.folder.glob("*.safetensors"))
@@ -145,8 +145,8 @@ def test_what_is_there_is_not_computed_again_and_processes_share_the_rest(parts,
     assert [path for path in files if path.stat().st_mtime_ns != times[path]] == [files[3]]
     root, shares = tmp_path / "shared", [{"process_index": index, "num_processes": 2} for index in range(2)]
     parts = [written(root, model, processor, texts_of(60), **share) for share in shares]
-    assert 20 < len(parts[0]) < 40
-    assert len(parts[1]) == 60
+    assert 20 < len(parts[0]._paths) < 40
+    assert len(parts[1]._paths) == 60
     for path in files:
         one, same = load_file(path), load_file(parts[1].folder / path.name)
         assert one.keys() == same.keys()
