@@ -37,16 +37,10 @@ _METHOD = (
     "the text is the DESCRIPTION column alone"
 )
 Table = npt.NDArray[np.float64]
+#: How one modality shows a task: by each value that it may show P(value | label) of all labels `(num_labels,)`.
+Cue = Mapping[str, Table]
 SILENT = "silent"  # the cue of a description that does not speak of the label
 MODALITIES = ("image+text", "image", "text")
-
-
-@dataclass(frozen=True)
-class Cue:
-    """How one modality shows one task: row i of `table` (num_labels, num_values) is P(value | label i)."""
-
-    values: tuple[str, ...]
-    table: Table
 
 
 @dataclass(frozen=True)
@@ -89,16 +83,15 @@ def art_history() -> World:
 
 def _cue(rows: Sequence[Sequence[str]], first: int, right: float, silent: float) -> Cue:
     """Each label shows its `first` value with probability `right`, none with `silent`, else one of the next two."""
-    shown = [row[first : first + 3] for row in rows]
-    values = list(dict.fromkeys([own for own, *_ in shown] + [SILENT] * (silent > 0)))
-    table = np.zeros((len(shown), len(values)))
-    for row, (own, *confused) in zip(table, shown, strict=True):
-        row[values.index(own)] += right
+    cue = {value: np.zeros(len(rows)) for value in [row[first] for row in rows] + [SILENT] * (silent > 0)}
+    for label, row in enumerate(rows):
+        own, *confused = row[first : first + 3]
+        cue[own][label] += right
         if silent:
-            row[values.index(SILENT)] += silent
+            cue[SILENT][label] += silent
         for value in confused:
-            row[values.index(value)] += (1 - right - silent) / len(confused)
-    return Cue(tuple(values), table)
+            cue[value][label] += (1 - right - silent) / len(confused)
+    return cue
 
 
 def with_long_tail(world: World) -> World:
@@ -125,10 +118,10 @@ def ceilings(world: World, rare: Mapping[str, Sequence[str]]) -> dict[str, dict[
     For each task it is the sum over all cue combinations of max over classes of P(class, cues), where the labels of
     the other tasks are summed out. The `rare` labels of each task count as one common class (`UNK`).
     """
-    reached = {}
+    reached, nothing = {}, {task: {"": np.ones(len(labels))} for task, labels in world.labels.items()}
     for modality in MODALITIES:
         images, texts = (
-            [cues[task].table if name in modality else np.ones((len(world.labels[task]), 1)) for task in world.labels]
+            [np.column_stack([*cue.values()]) for cue in (cues if name in modality else nothing).values()]
             for name, cues in (("image", world.image), ("text", world.text))
         )
         both = [np.einsum("li,lt->lit", *tables) for tables in zip(images, texts, strict=True)]
@@ -174,8 +167,7 @@ def search_ceilings(
 
 def _likelihoods(world: World, cues: Mapping[str, Cue], shown: Mapping[str, str]) -> Table:
     """P(what is shown | labels) of all combinations of labels `(num_combinations,)`."""
-    columns = (cues[task].table[:, cues[task].values.index(shown[task])] for task in world.labels)
-    return reduce(np.multiply.outer, columns).ravel()
+    return reduce(np.multiply.outer, (cues[task][shown[task]] for task in world.labels)).ravel()
 
 
 def _recalls(scores: Table) -> dict[str, float]:
@@ -204,7 +196,7 @@ def sample_paintings(world: World, seed: int, split: int, count: int) -> list[Pa
     for number, (state, chance) in enumerate(zip(np.transpose(states).tolist(), chances, strict=True)):
         shown = [
             {
-                task: cues[task].values[_draw(cues[task].table[label], one)]
+                task: [*cues[task]][_draw([column[label] for column in cues[task].values()], one)]
                 for task, label, one in zip(world.labels, state, chance[first::2], strict=True)
             }
             for first, cues in ((2, world.image), (3, world.text))
@@ -215,7 +207,7 @@ def sample_paintings(world: World, seed: int, split: int, count: int) -> list[Pa
     return paintings
 
 
-def _draw(weights: Table, chance: Any) -> Any:
+def _draw(weights: Table | Sequence[float], chance: Any) -> Any:
     """Index whose share of the weights holds the chance, for one number between 0 and 1 or an array of them."""
     sums = np.cumsum(weights)
     return np.searchsorted(sums, chance * sums[-1], side="right")

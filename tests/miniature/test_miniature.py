@@ -50,8 +50,8 @@ def tiny_world():
     return module.World(
         labels=dict.fromkeys(tasks, ("a", "b")),
         prior=prior / prior.sum(),
-        image={task: module.Cue(("x", "y"), blind if task == "school" else strong) for task in tasks},
-        text={task: module.Cue(("x", "y", module.SILENT), weak) for task in tasks},
+        image={task: dict(zip("xy", (blind if task == "school" else strong).T, strict=True)) for task in tasks},
+        text={task: dict(zip(("x", "y", module.SILENT), weak.T, strict=True)) for task in tasks},
         missing_text=0.25,
     )
 
@@ -60,12 +60,12 @@ def best_by_hand(world, axis, cues):
     """Accuracy of the best answer on one axis, by walking through every state and every combination of cues."""
     best = 0.0
     states = list(np.ndindex(world.prior.shape))
-    for shown in itertools.product(*(range(len(cue.values)) for _, cue in cues)):
+    for shown in itertools.product(*(range(len(cue)) for _, cue in cues)):
         posterior = Counter()
         for state in states:
             probability = world.prior[state]
             for value, (task_axis, cue) in zip(shown, cues, strict=True):
-                probability *= cue.table[state[task_axis], value]
+                probability *= [*cue.values()][value][state[task_axis]]
             posterior[state[axis]] += probability
         best += max(posterior.values())
     return best
@@ -90,10 +90,9 @@ def test_ceilings_of_a_tiny_world_equal_a_walk_through_all_its_states():
 def test_the_best_reachable_search_is_an_order_by_what_cues_say_of_each_other():
     """Two labels that pictures always show: a description that speaks leaves its label's paintings, in any order."""
     shown = np.eye(2)
-    said = np.array([[0.75, 0.0, 0.25], [0.0, 0.75, 0.25]])
-    labels = {"type": ("a", "b")}
-    image, text = module.Cue(("x", "y"), shown), module.Cue(("x", "y", module.SILENT), said)
-    world = module.World(labels, np.array([0.5, 0.5]), {"type": image}, {"type": text}, 0)
+    said = np.array([[0.75, 0.0], [0.0, 0.75], [0.25, 0.25]])
+    image, text = {"x": shown[0], "y": shown[1]}, {"x": said[0], "y": said[1], module.SILENT: said[2]}
+    world = module.World({"type": ("a", "b")}, np.array([0.5, 0.5]), {"type": image}, {"type": text}, 0)
     paintings = [("x", "x"), ("x", "x"), ("y", "y"), ("y", module.SILENT), ("y", None)]
     cues = [({"type": image}, None if text is None else {"type": text}) for image, text in paintings]
     found = module.search_ceilings(world, cues)
@@ -126,10 +125,10 @@ def test_labels_and_cues_come_as_often_as_stated(history):
             assert found[label] / len(paintings) == pytest.approx(probability, abs=5 * spread), (task, label)
     for name in ("image", "text"):
         for task, cue in getattr(history, name).items():
-            for label, stated in zip(history.labels[task], cue.table, strict=True):
+            for label, *stated in zip(history.labels[task], *cue.values(), strict=True):
                 own = [painting for painting in paintings if painting.labels[task] == label and painting.text_cues]
                 shown = [getattr(painting, f"{name}_cues")[task] for painting in own]
-                for value, probability in zip(cue.values, stated, strict=True):
+                for value, probability in zip(cue, stated, strict=True):
                     if len(shown) * probability < 5:  # too few for the normal approximation of the spread
                         continue
                     spread = (probability * (1 - probability) / len(shown)) ** 0.5
@@ -168,9 +167,10 @@ def test_schools_keep_to_their_times_and_media(history):
     assert history.prior.sum() == pytest.approx(1)
     for modality in (history.image, history.text):
         for task, cue in modality.items():
-            assert cue.table.shape == (len(history.labels[task]), len(cue.values))
-            assert cue.table.sum(axis=1) == pytest.approx(1)
-            assert (cue.table >= 0).all()
+            table = np.stack([*cue.values()])
+            assert table.shape == (len(cue), len(history.labels[task]))
+            assert table.sum(axis=0) == pytest.approx(1)
+            assert (table >= 0).all()
 
 
 def test_the_folder_has_the_release_layout(folder):
@@ -226,8 +226,8 @@ def test_every_cue_value_can_be_painted_and_described(history):
     usual = {"type": "genre", "school": "enamel", "timeframe": "clear", "medium": "canvas"}
     seen = []
     for task, cue in history.image.items():
-        pictures = {paint({**usual, task: value}, np.random.default_rng(0))[0].tobytes() for value in cue.values}
-        assert len(pictures) == len(cue.values)
+        pictures = {paint({**usual, task: value}, np.random.default_rng(0))[0].tobytes() for value in cue}
+        assert len(pictures) == len(cue)
         seen.append(len(pictures))
     assert seen == [8, 4, 7, 5]
     rng = np.random.default_rng(0)
