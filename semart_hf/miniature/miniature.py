@@ -150,16 +150,14 @@ def _best_accuracy(world: World, likelihoods: Sequence[Table], task: str, rare: 
     return best
 
 
-def search_ceilings(
-    world: World, cues: Sequence[tuple[Mapping[str, str], Mapping[str, str] | None]]
-) -> dict[str, dict[str, float]]:
+def search_ceilings(world: World, paintings: Sequence["Painting"]) -> dict[str, dict[str, float]]:
     """Best reachable recall by way and depth, over the paintings with a description; exact for these paintings' cues.
 
     The likeliest picture has the largest P(picture's cues, description's cues) / (P(picture's cues) P(description's
     cues)); equal ones come in an order of chance.
     """
-    images = np.stack([_likelihoods(world, world.image, image) for image, text in cues if text is not None])
-    texts = np.stack([_likelihoods(world, world.text, text) for _, text in cues if text is not None])
+    images = np.stack([_likelihoods(world, world.image, one.image_cues) for one in paintings if one.text_cues])
+    texts = np.stack([_likelihoods(world, world.text, one.text_cues) for one in paintings if one.text_cues])
     prior = world.prior.ravel()
     ratios = (images * prior) @ texts.T / np.outer(images @ prior, texts @ prior)
     return {"text_to_image": _recalls(ratios.T), "image_to_text": _recalls(ratios)}
@@ -253,7 +251,7 @@ def paint_miniature(
             counts = Counter(painting.labels[task] for painting in compress(splits[0], known))
             rare[task] = [label for label in labels if counts[label] < _MIN_LABEL_COUNT]
         search = {
-            name: search_ceilings(world, [(one.image_cues, one.text_cues) for one in paintings])
+            name: search_ceilings(world, paintings)
             for name, paintings in zip(("validation", "test"), splits[1:], strict=True)
             if any(one.text_cues for one in paintings)
         }

@@ -94,7 +94,7 @@ def test_the_best_reachable_search_is_an_order_by_what_cues_say_of_each_other():
     image, text = {"x": shown[0], "y": shown[1]}, {"x": said[0], "y": said[1], module.SILENT: said[2]}
     world = module.World({"type": ("a", "b")}, np.array([0.5, 0.5]), {"type": image}, {"type": text}, 0)
     paintings = [("x", "x"), ("x", "x"), ("y", "y"), ("y", module.SILENT), ("y", None)]
-    cues = [({"type": image}, None if text is None else {"type": text}) for image, text in paintings]
+    cues = [module.Painting((0, 0, 0), {}, {"type": image}, text and {"type": text}) for image, text in paintings]
     found = module.search_ceilings(world, cues)
     # By text one of two, three times, and one of four; by picture one of two, twice, then y before the silent one.
     assert found["text_to_image"]["recall_at_1"] == pytest.approx((0.5 + 0.5 + 0.5 + 0.25) / 4)
