@@ -174,6 +174,12 @@ class FrozenTextWriter:
         self, device: Any = None, *, show_progress: bool = False, process_index: int = 0, num_processes: int = 1
     ) -> None:
         """Write this process's share of the files that are not there yet; `device` computes, `None`: the model's."""
+        free = shutil.disk_usage(next(place for place in self.folder.absolute().parents if place.exists())).free
+        if self.num_bytes > free - RESERVED_BYTES:
+            raise OSError(
+                f"it needs {_gigabytes(self.num_bytes)}, and its disk has {_gigabytes(free)} free, of which "
+                f"{_gigabytes(RESERVED_BYTES)} are left alone. Make room, or name another text_cache_dir"
+            )
         share = islice(self.files.items(), process_index, None, num_processes)
         missing = {path: numbers for path, numbers in share if not path.is_file()}
         home, total = self.model.device, sum(map(len, missing.values()))
@@ -255,8 +261,13 @@ def frozen_text(
     reads = expected_reads(splits["train"].num_rows, data, training)  # of a stream, not those of an epoch
     if data.cache_frozen_text == "auto" and reads < LEAST_READS:
         return None, f"Frozen text: {choice} in every batch; each is read {reads:.1f} times, too few for a cache"
-    failure = _written(writer, training) or "another process could not write it"
-    PartialState().wait_for_everyone()
+    state, failure = PartialState(), "another process could not write it"
+    try:
+        is_shown, share = state.is_main_process and not training.disable_tqdm, state.process_index
+        writer.write(training.device, show_progress=is_shown, process_index=share, num_processes=state.num_processes)
+    except (OSError, SafetensorError) as error:
+        failure = f"the cache in {writer.folder.parent} could not be written: {error}"
+    state.wait_for_everyone()
     if not writer.is_written():  # the same answer in all processes
         return None, f"Frozen text: computed in every batch, because {failure}."
     size = _gigabytes(writer.num_bytes)
@@ -275,23 +286,6 @@ def text_column(splits: Iterable[datasets.Dataset | PaintingStream]) -> pa.Chunk
             column = rows.select_columns("text").with_format("arrow")[:]["text"]
             chunks += column.cast(pa.string()).chunks
     return pa.chunked_array(chunks, pa.string())
-
-
-def _written(writer: FrozenTextWriter, training: TrainingArguments) -> str | None:
-    """What kept this process from writing its share of the cache; `None`: nothing."""
-    state, size, folder = PartialState(), _gigabytes(writer.num_bytes), writer.folder
-    free = shutil.disk_usage(next(parent for parent in folder.absolute().parents if parent.exists())).free
-    if writer.num_bytes > free - RESERVED_BYTES:
-        return (
-            f"a cache needs {size} and {folder.parent} has {_gigabytes(free)} free, of which "
-            f"{_gigabytes(RESERVED_BYTES)} are left alone. Make room, or name another text_cache_dir"
-        )
-    try:
-        is_shown, share = state.is_main_process and not training.disable_tqdm, state.process_index
-        writer.write(training.device, show_progress=is_shown, process_index=share, num_processes=state.num_processes)
-    except (OSError, SafetensorError) as error:
-        return f"the cache could not be written: {error} (in {folder})"
-    return None
 
 
 def expected_reads(num_rows: int, data: DataArguments, training: TrainingArguments) -> float:

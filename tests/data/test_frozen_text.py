@@ -235,7 +235,7 @@ def test_a_full_disk_costs_time_and_not_the_run(choose, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(9e9, 7e9, 2.1e9))
     kept, remark = choose()
     assert kept is None
-    assert "a cache needs" in remark
+    assert "could not be written: it needs" in remark
     assert "has 2.1 GB free, of which 2.1 GB are left alone. Make room, or name another text_cache_dir." in remark
     monkeypatch.undo()
 
@@ -245,7 +245,7 @@ def test_a_full_disk_costs_time_and_not_the_run(choose, monkeypatch):
     monkeypatch.setattr(module, "save_file", fail)
     kept, remark = choose()
     assert kept is None
-    assert "because the cache could not be written: No space left on device" in remark
+    assert "could not be written: No space left on device" in remark
 
 
 def test_the_number_of_reads_counts_epochs_and_dropout(tmp_path):
