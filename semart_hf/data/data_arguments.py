@@ -117,6 +117,5 @@ def check_values(arguments: Any) -> None:
         for name in names.split():
             value = getattr(arguments, name, None)
             numbers = value if isinstance(value, list | tuple) else [value]
-            wrong = [number for number in numbers if number is not None and not is_allowed(number)]
-            if wrong:
+            if not all(number is None or is_allowed(number) for number in numbers):
                 raise ValueError(f"{name} is {value}, but a number must be {allowed}. Give such a number.")

@@ -222,14 +222,11 @@ def _mixed(
     rows: Iterator[tuple[int, dict[str, Any]]], buffer_size: int, random: np.random.Generator
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows in an order that is random within some `buffer_size` of them."""
-    buffer: list[tuple[int, dict[str, Any]]] = []
+    buffer = list(islice(rows, buffer_size))
     for row in rows:
-        if len(buffer) < buffer_size:
-            buffer.append(row)
-            continue
         place = int(random.integers(buffer_size))
-        buffer[place], row = row, buffer[place]
-        yield row
+        yield buffer[place]
+        buffer[place] = row
     random.shuffle(buffer)
     yield from buffer
 
