@@ -25,8 +25,6 @@ from .training_texts import FrozenText
 
 MODALITIES = ("image+text", "image", "text")
 _TEXT_BYTES = 8  # of the keys of copies
-# So often torchvision draws a crop or a rectangle again that does not fit.
-_NUM_ATTEMPTS = 10
 # Source: the defaults of torchvision's RandomErasing, which are those of Zhong et al. 2017, section 4.
 _ERASED_SHARE, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)
 # Bilinear resampling looks at two by two pixels: what is to become smaller than this is reduced with a filter first,
@@ -207,7 +205,7 @@ def _draw_rectangle(
     generator: np.random.Generator, share: Sequence[float], ratio: Sequence[float], width: float = 1, height: float = 1
 ) -> tuple[float, float, float, float] | None:
     """Width, height, left and top, not rounded, of the first of ten rectangles that fits; `None` if none does."""
-    uniform = generator.random((4, _NUM_ATTEMPTS))
+    uniform = generator.random((4, 10))  # torchvision draws as often
     areas = width * height * (share[0] + uniform[0] * (share[1] - share[0]))
     low, high = math.log(ratio[0]), math.log(ratio[1])
     ratios = np.exp(low + uniform[1] * (high - low))

@@ -105,8 +105,7 @@ def _load_prepared(data: str | Path, cache_dir: str | Path | None, only: Sequenc
     is_plain = any(Path(data).glob("data/*.parquet")) and not glob.has_magic(str(data))
     if only is None and (url != str(data) or is_plain):
         return datasets.load_dataset(str(data), cache_dir=cache_dir)  # also a name on the Hub, from its cache offline
-    files = shards_at(url, SPLITS if only is None else only)
-    if files:
+    if files := shards_at(url, SPLITS if only is None else only):
         escaped = {split: [glob.escape(path) for path in paths] for split, paths in files.items()}
         return datasets.load_dataset("parquet", data_files=escaped, cache_dir=cache_dir)
     if only is not None:

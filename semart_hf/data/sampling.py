@@ -102,10 +102,8 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
         while step := list(islice(keys, self.rows_per_step)):
             if self.drop_last and len(step) < self.rows_per_step:
                 return
-            num_batches = -(-len(step) // self.rows_per_batch)
-            num_parts = num_batches * self.num_processes
-            for batch in range(num_batches):
-                part = batch * self.num_processes + self.process_index
+            num_parts = -(-len(step) // self.rows_per_batch) * self.num_processes
+            for part in range(self.process_index, num_parts, self.num_processes):
                 rows = step[part * len(step) // num_parts : (part + 1) * len(step) // num_parts]
                 yield rows or [(epoch, PLACEHOLDER)]
 

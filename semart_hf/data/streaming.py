@@ -190,10 +190,7 @@ def column_of(rows: Any, name: str) -> Iterator[Any]:
 
 
 def undecoded(rows: datasets.Dataset) -> datasets.Dataset:
-    """The rows in Python's types, pictures as files: one that cannot be read costs the others nothing.
-
-    A transform stays, and sees the rows as `datasets` gives them.
-    """
+    """The rows in Python's types, pictures as files: one that cannot be read costs no other. A transform stays."""
     if (kind := rows.format["type"]) == "custom":
         return rows
     rows = rows if kind is None else rows.with_format(None)
@@ -205,8 +202,7 @@ def undecoded(rows: datasets.Dataset) -> datasets.Dataset:
 
 def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:
     """What each of a split's files holds, by its path, in the order of the files."""
-    paths = shards_at(url, [split]).get(split)
-    if not paths:
+    if not (paths := shards_at(url, [split]).get(split)):
         raise ValueError(f"Got {url}, where no data/{split}-*.parquet is. Prepare the data, or choose another split.")
     file_system, _ = fsspec.core.url_to_fs(url)
 
@@ -235,7 +231,7 @@ def url_of(data: str | Path) -> str:
     """The place for fsspec: a name on the Hub becomes a URL, a folder and a URL stay what they are."""
     text = str(data)
     is_name = isinstance(data, str) and "://" not in text and not Path(text).exists()
-    is_name = is_name and 1 <= text.strip("/").count("/") <= 1 and text[0] not in "./"
+    is_name = is_name and text.strip("/").count("/") == 1 and text[0] not in "./"
     return f"hf://datasets/{text}" if is_name else text
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, islice, pairwise
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,11 @@ class FrozenText:
     def batch(self, texts: Sequence[str | None]) -> dict[str, Any] | None:
         """`text_hidden (batch, tokens, dim)`, its mask, depth and `has_text (batch,)`; `None` if one is not here."""
         names = [None if text is None else digest_of(text) for text in texts]
-        if any(name is not None and name not in self._paths for name in names):
+        if not {*names} - {None} <= self._paths.keys():
             return None
-        found = [None if name is None else self._hidden_states(name) for name in names]
+        for path in {self._paths[name] for name in names if name is not None} - self._files.keys():
+            self._files[path] = _opened(path)  # mapped, not read
+        found = [None if name is None else self._files[self._paths[name]].get_tensor(name) for name in names]
         lengths = torch.tensor([0 if states is None else len(states) for states in found])
         first = next(states for states in found if states is not None)
         # The pooled feature is one vector; hidden states are padded as the processor pads tokens.
@@ -93,12 +95,6 @@ class FrozenText:
         if not lengths.all():
             inputs["has_text"] = lengths > 0
         return inputs
-
-    def _hidden_states(self, name: str) -> Tensor:
-        path = self._paths[name]
-        if path not in self._files:
-            self._files[path] = _opened(path)
-        return self._files[path].get_tensor(name)  # mapped, not read
 
 
 def _opened(path: Path) -> Any:
@@ -135,9 +131,8 @@ class FrozenTextWriter:
         self.num_bytes = int(self.lengths.sum()) * bytes_per_token
         self.folder = root / self._key()
         numbers = (np.cumsum(self.lengths) - 1) // max(1, FILE_BYTES // bytes_per_token)
-        bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(self)]
-        shares = enumerate(pairwise(bounds))
-        self.files = {self.folder / f"{number:05d}.safetensors": range(*share) for number, share in shares}
+        shares = np.split(np.arange(len(self)), np.flatnonzero(np.diff(numbers)) + 1)
+        self.files = {self.folder / f"{number:05d}.safetensors": share for number, share in enumerate(shares)}
 
     def __len__(self) -> int:
         return len(self.places)
@@ -198,7 +193,7 @@ class FrozenTextWriter:
         finally:
             self.model.text_tower.to(home)
 
-    def _hidden_states(self, numbers: range, bar: "tqdm[Any]") -> Tensor:
+    def _hidden_states(self, numbers: np.ndarray, bar: "tqdm[Any]") -> Tensor:
         """Hidden states of some texts one after the other `(tokens, dim)`, without padding."""
         device, storage = self.model.text_tower.device, STORAGE_TYPES[self.storage]
         found = torch.empty(int(self.lengths[numbers].sum()), self.model.config.text_config.hidden_size, dtype=storage)
