@@ -350,12 +350,11 @@ def _renumbered(rows: datasets.Dataset, task: Mapping[str, Any]) -> datasets.Dat
     if list(own) == list(labels):
         return rows
     cells = list(column_of(rows, name))
-    met = {own[number] for number in set(cells) - {None, -1}}
+    met = {own[number] for number in {*cells} - {None, -1}}  # as datasets writes no label
     if schema.UNKNOWN not in labels and not met <= {*labels}:
         raise ValueError(f"Got {name} labels {sorted(met - {*labels})}, but the model knows {labels}. Drop them.")
-    new: dict[int | None, int | None] = {None: None, -1: None}  # as datasets writes no label
-    new |= {number: by_label.get(label, by_label.get(schema.UNKNOWN)) for number, label in enumerate(own)}
-    return with_column(rows, name, [new[number] for number in cells], datasets.ClassLabel(names=list(labels)))
+    new = {number: by_label.get(label, by_label.get(schema.UNKNOWN)) for number, label in enumerate(own)}
+    return with_column(rows, name, [new.get(number) for number in cells], datasets.ClassLabel(names=list(labels)))
 
 
 def labels_per_task(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> int:

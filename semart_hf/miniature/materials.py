@@ -85,13 +85,9 @@ class Sheet:
         """A number at most `spread` from `value`: no two paintings are alike."""
         return value + spread * (2 * self.rng.random() - 1)
 
-    def chance(self, probability: float) -> bool:
-        """True with the given probability."""
-        return bool(self.rng.random() < probability)
-
     def side(self) -> int:
         """Left (-1) or right (1)."""
-        return 1 if self.chance(0.5) else -1
+        return 1 if self.rng.random() < 0.5 else -1
 
     def pick(self, *colours: str) -> str:
         """One of the colours, or of the cloths."""

@@ -50,10 +50,10 @@ def paint_religious(sheet: Sheet) -> None:
         sheet.line([(0.2 * across, 0.2 * down - 0.14), (0.9 * across, 0.9 * down - 0.14)], "gold+35", 0.006)
     sheet.band(0.36, sheet.bottom, "ground", "ground-40")
     first, second, third = sheet.rng.permutation(3).tolist()
-    if sheet.right > 0.52 or sheet.chance(0.6):
+    if sheet.right > 0.52 or sheet.rng.random() < 0.6:
         for side, robe in ((-1, second), (1, third)):
             sheet.draw("saint", side * sheet.near(0.36, 0.015), 0.47, 0.62, own=f"cloth{robe}~")
-    if sheet.chance(0.3):
+    if sheet.rng.random() < 0.3:
         sheet.draw("crucified")
     else:
         sheet.draw("madonna", turn=sheet.side(), own=f"cloth{first}")
@@ -69,14 +69,14 @@ def paint_portrait(sheet: Sheet) -> None:
     height, size = sheet.near(-0.13, 0.03), sheet.near(0.155, 0.012)
     shoulder = height + size * 2.05
     sheet.draw("bust", 0, shoulder, own=sheet.pick())
-    if sheet.chance(0.45):
+    if sheet.rng.random() < 0.45:
         sheet.draw("locks", 0.02, height, size, own=hair)
     sheet.draw("neck", 0.02, height, size)
     sheet.draw(sheet.pick("ruff", "collar", "pearls"), 0, shoulder)
     sheet.draw("face", 0.02, height, size, own=hair)
-    if sheet.chance(0.45):
+    if sheet.rng.random() < 0.45:
         sheet.draw("hat", 0.02, height, size, own=sheet.pick("cloth0-55", "cloth1-55", "cloth2-55"))
-        if sheet.chance(0.5):
+        if sheet.rng.random() < 0.5:
             sheet.draw("plume", 0.02, height, size, own=sheet.pick())
 
 
@@ -84,7 +84,7 @@ def paint_landscape(sheet: Sheet) -> None:
     """A wide sky over trees and a river, or over the sea."""
     horizon = sheet.near(0.08, 0.06)
     _sky(sheet, horizon)
-    if sheet.chance(0.35):
+    if sheet.rng.random() < 0.35:
         _sea(sheet, horizon)
         for _ in range(int(sheet.rng.integers(2, 5))):
             size = sheet.near(0.15, 0.06)
@@ -103,7 +103,7 @@ def paint_landscape(sheet: Sheet) -> None:
         x, foot = sheet.near(0, sheet.right * 0.9), horizon + sheet.near(0.16, 0.03)
         sheet.draw("tree", x, foot, sheet.near(0.15, 0.05), own="foliage~")
     side = sheet.side()
-    if sheet.chance(0.4):
+    if sheet.rng.random() < 0.4:
         sheet.draw("mill", -side * 0.25, horizon + 0.12, 0.24)
     sheet.glow(side * 0.4, sheet.bottom, 0.6, 0.2, 0.6, "dark")
     sheet.draw("tree", side * sheet.near(0.36, 0.06), 0.42, sheet.near(0.66, 0.07), own="foliage~")
@@ -113,7 +113,7 @@ def paint_mythological(sheet: Sheet) -> None:
     """Nymphs and drapery before a temple, or a goddess on her shell."""
     horizon, side = sheet.near(0.08, 0.03), sheet.side()
     _sky(sheet, horizon)
-    if sheet.chance(0.35):
+    if sheet.rng.random() < 0.35:
         _sea(sheet, horizon)
         for attendant in (-1, 1):
             sheet.draw("nymph", attendant * sheet.near(0.35, 0.02), 0.34, 0.46, turn=attendant, own=sheet.pick())
@@ -143,7 +143,7 @@ def paint_genre(sheet: Sheet) -> None:
         x, foot = (index - (people - 1) / 2) * 0.27 + sheet.near(0, 0.02), 0.33 + sheet.near(0, 0.02)
         size, turn = sheet.near(0.6, 0.04), sheet.side()
         sheet.draw("drinker", x, foot, size, turn=turn, own=f"cloth{(index + people) % 3}~")
-        if sheet.chance(0.65):
+        if sheet.rng.random() < 0.65:
             sheet.draw("cap", x, foot - 0.94 * size, size, own=sheet.pick("cloth0-50", "cloth1-50", "cloth2-50"))
     sheet.draw("table", 0, 0.2, own="ground/gold")
     for x in (-0.3, -0.02, 0.27):
@@ -162,7 +162,7 @@ def paint_still_life(sheet: Sheet) -> None:
     sheet.band(edge + 0.15, sheet.bottom, "stone", "stone-60")
     for x in (np.arange(-sheet.right, sheet.right, 0.085) + sheet.near(0, 0.03)).tolist():
         sheet.line([(x, edge + 0.16), (x + sheet.near(0, 0.02), sheet.bottom)], "stone-45~", 0.016)
-    if sheet.chance(0.55):
+    if sheet.rng.random() < 0.55:
         frame = sheet.frame(-side * 0.15, edge + 0.06, 0.58)
         for _ in range(11):
             frame.blob(frame.near(0, 0.3), frame.near(-0.66, 0.24), 0.11, "foliage-25")
@@ -206,7 +206,7 @@ def paint_interior(sheet: Sheet) -> None:
     for bar in (*panes, *map(list, zip(*panes, strict=True))):
         room.line(bar, "ground-70", 0.012)
     room.draw("room", own="ground")
-    if sheet.chance(0.6):
+    if sheet.rng.random() < 0.6:
         room.draw("woman", sheet.near(0.16, 0.06), 0.35, 0.42, own=sheet.pick())
 
 
@@ -215,7 +215,7 @@ def paint_historical(sheet: Sheet) -> None:
     horizon, side = sheet.near(0.08, 0.03), sheet.side()
     sheet.band(-sheet.bottom, horizon, "sky-25", "horizon-8")
     _smoke(sheet, horizon, 7)
-    if sheet.chance(0.5):
+    if sheet.rng.random() < 0.5:
         _sea(sheet, horizon)
         for x, y, size in ((-0.36, 0.12, 0.24), (0.38, 0.14, 0.26), (0.02, 0.34, 0.5)):
             sheet.draw("warship", x + sheet.near(0, 0.04), horizon + y, size, turn=side, own=sheet.pick())
