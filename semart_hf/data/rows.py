@@ -189,13 +189,12 @@ def tasks_of(paintings: Any, tasks: Iterable[Any] | None, *, min_label_count: in
         else:
             cells = [label_text(cell, task.rule) for cell in cells_of_task(paintings, task.origin)]
             entry["labels"] = labels = schema.learn_vocabulary(cells, min_label_count=least)
-            known = [cell for cell in cells if cell is not None]
-            distinct = {*known}
-            if min(len(labels), len(distinct)) < 2:
+            counts = Counter(cell for cell in cells if cell is not None)
+            if min(len(labels), len(counts)) < 2:
                 frequent = f"{labels[:-1]} occur at least {least} times"
-                problem = f"with {len(distinct):,} labels in {len(known):,} rows, of which {frequent}"
-            elif len(known) == len(distinct) > 2:
-                problem = f"with another label in each of {len(known):,} rows: an identifier"
+                problem = f"with {len(counts):,} labels in {counts.total():,} rows, of which {frequent}"
+            elif counts.total() == len(counts) > 2:
+                problem = f"with another label in each of {counts.total():,} rows: an identifier"
         if problem:
             raise ValueError(
                 f"Got the column {task.source!r} for the task {task.name}, {problem}. A task has labels to choose "
@@ -237,11 +236,11 @@ def _several_labels(paintings: Any, task: schema.Task, feature: Any, least: int)
 
 def _label_feature(paintings: Any, task: schema.Task) -> Any:
     feature, has_several = paintings.features.get(task.source), task.kind == "multi_label"
-    item, kind = getattr(feature, "feature", None), feature.dtype if isinstance(feature, datasets.Value) else "binary"
+    item, dtype = getattr(feature, "feature", None), feature.dtype if isinstance(feature, datasets.Value) else "binary"
     is_list = isinstance(item, datasets.ClassLabel) or getattr(item, "dtype", "").endswith("string")
     no_labels = ("binary",) if task.kind == "ordered" else ("float", "double", "binary")
-    is_single = isinstance(feature, datasets.ClassLabel) or not kind.startswith(no_labels)
-    if (is_list or kind.endswith("string")) if has_several else is_single:
+    is_single = isinstance(feature, datasets.ClassLabel) or not dtype.startswith(no_labels)
+    if (is_list or dtype.endswith("string")) if has_several else is_single:
         return feature
     if feature is not None and (is_list or has_several):
         raise ValueError(

@@ -61,8 +61,7 @@ class FrozenText:
 
     def __init__(self, folder: Path, depth: int) -> None:
         self.folder, self.depth = folder, depth
-        paths = sorted(folder.glob("*.safetensors"))
-        self._paths = {name: path for path in paths for name in _opened(path).keys()}  # noqa: SIM118
+        self._paths = {name: path for path in folder.glob("*.safetensors") for name in _opened(path).keys()}  # noqa: SIM118
         self._files: dict[Path, Any] = {}
         self._bytes_read = 0
 

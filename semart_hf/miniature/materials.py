@@ -25,8 +25,7 @@ PALETTES: dict[str, dict[str, Colour]] = ("#" + _TABLE.drop("varnish")).map(Imag
 # A drawing is a row of gestures: a method of `Sheet` or another drawing, a colour (`own` is the caller's), and numbers
 # in hundredths. `line` and `bend` begin with their width; a 2 after a gesture repeats it mirrored. People, trees and
 # things stand on the origin and are 100 high; heads, faces and what goes with them lie around it.
-_TEXT = (_FOLDER / "drawings.txt").read_text("utf-8")
-DRAWINGS = dict(drawing.split(":", 1) for drawing in re.split(r"\n(?=\w)", _TEXT.strip()))
+DRAWINGS = dict(one.split(":", 1) for one in re.split(r"\n(?=\w)", (_FOLDER / "drawings.txt").read_text("utf-8")))
 # Lights the edges of strokes from one corner.
 _IMPASTO = ImageFilter.Kernel((3, 3), (-0.7, -0.3, 0, -0.3, 1, 0.3, 0, 0.3, 0.7), scale=1)
 _COLOUR = re.compile(r"(\w+)(?:/(\w+))?(?:([+-])(\d+))?(~?)")
