@@ -109,15 +109,10 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
 
 
 @contextlib.contextmanager
-def random_state_kept(seed: Sequence[int] | None = None) -> Iterator[None]:
-    """A block after which the global generators of Python, NumPy and torch's CPU are as before; `seed` starts them."""
+def random_state_kept() -> Iterator[None]:
+    """A block after which the global generators of Python, NumPy and torch's CPU are as before."""
     state = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     try:
-        if seed is not None:
-            drawn = int(np.random.SeedSequence([number % 2**32 for number in seed]).generate_state(1)[0])
-            random.seed(drawn)
-            np.random.seed(drawn)
-            torch.default_generator.manual_seed(drawn)  # torch.manual_seed would seed accelerators as well
         yield
     finally:
         random.setstate(state[0])
@@ -127,7 +122,11 @@ def random_state_kept(seed: Sequence[int] | None = None) -> Iterator[None]:
 
 def seeded_batch(collator: Callable[[Any], Any], rows: Sequence[Mapping[str, Any]]) -> Any:
     """The batch of any collator, whose global random generators start from the draw of its first row."""
-    with random_state_kept(rows[0][DRAW_KEY]):
+    seed = int(np.random.SeedSequence([number % 2**32 for number in rows[0][DRAW_KEY]]).generate_state(1)[0])
+    with random_state_kept():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed accelerators as well
         return collator(rows)
 
 
