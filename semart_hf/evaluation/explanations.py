@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +22,7 @@ from semart_hf.model.techniques_semart import autocast_context, evaluation_mode,
 NUM_STEPS, STEPS_AT_ONCE = 24, 8
 
 
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(NamedTuple):
     """What spoke for (positive) or against one answer, in log odds; nothing of what was not given."""
 
     task: str
@@ -62,7 +60,7 @@ def explain(
         logits = run_model(model, inputs, precision=precision).logits[task][0].float()
     index = int(logits.argmax()) if label is None else labels.index(label)
     with evaluation_mode(model), autocast_context(model, precision):
-        pixels, tokens = integrated_gradients(model, processor, inputs, task, index, has_several)
+        pixels, tokens = integrated_gradients(model, processor, inputs, task, index)
     heat = None
     if pixels is not None:  # with its surroundings: a single pixel says nothing to a person
         radius = max(1, pixels.shape[-1] // 24)
@@ -82,12 +80,7 @@ def explain(
 
 
 def integrated_gradients(
-    model: SemArtForArtClassification,
-    processor: SemArtProcessor,
-    inputs: dict[str, Tensor],
-    task: str,
-    index: int,
-    has_several: bool = False,
+    model: SemArtForArtClassification, processor: SemArtProcessor, inputs: dict[str, Tensor], task: str, index: int
 ) -> tuple[Tensor | None, Tensor | None]:
     """Contributions of the pixels (height, width) and of the tokens (tokens,) to one label's log odds.
 
@@ -95,11 +88,13 @@ def integrated_gradients(
 
     Source: Sundararajan, Taly & Yan 2017, Axiomatic Attribution for Deep Networks, section 3.
     """
-    has_picture, parts = "pixel_values" in inputs, []
+    has_picture, has_text, parts = "pixel_values" in inputs, "input_ids" in inputs, []
+    has_several = is_multi_label(model.config.tasks[model.config.task_names.index(task)])
     alphas = (torch.arange(NUM_STEPS, device=model.device) + 0.5) / NUM_STEPS
     for chunk in alphas.split(STEPS_AT_ONCE):
         batch = {name: value.expand(len(chunk), *value.shape[1:]) for name, value in inputs.items()}
-        with torch.enable_grad(), _masked_words(model, processor, inputs.get("input_ids"), chunk) as paths:
+        text: Any = _masked_words(model, processor, inputs["input_ids"], chunk) if has_text else nullcontext([])
+        with torch.enable_grad(), text as paths:
             if has_picture:
                 batch["pixel_values"] = (chunk[:, None, None, None] * inputs["pixel_values"]).requires_grad_(True)
                 paths.append((batch["pixel_values"], inputs["pixel_values"][0]))
@@ -121,13 +116,10 @@ def log_odds_of(logits: Tensor, index: int, has_several: bool = False) -> Tensor
 
 @contextmanager
 def _masked_words(
-    model: SemArtForArtClassification, processor: SemArtProcessor, input_ids: Tensor | None, alphas: Tensor
+    model: SemArtForArtClassification, processor: SemArtProcessor, input_ids: Tensor, alphas: Tensor
 ) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """While open, the text is read on the path from `[MASK]` to its words; yields each path and its whole length."""
     found: list[tuple[Tensor, Tensor]] = []
-    if input_ids is None:
-        yield found
-        return
     embedding = model.get_input_embeddings()
     special = torch.tensor(processor.tokenizer.all_special_ids, device=input_ids.device)
     masked_ids = torch.where(torch.isin(input_ids, special), input_ids, processor.tokenizer.mask_token_id)
@@ -138,15 +130,12 @@ def _masked_words(
         found.append(((start + alphas[:, None, None] * (end - start)).requires_grad_(True), end - start))
         return found[-1][0]
 
-    hooks = [embedding.register_forward_hook(lambda *_: path_to(words, masked))]
-    for lexicon in lexicons(model):  # its logits of `[MASK]` are 0
-        end = lexicon.contributions(input_ids).detach()[0]
-        hooks.append(lexicon.register_forward_hook(lambda *_, end=end: path_to(end, 0.0).sum(1)))
-    try:
+    with ExitStack() as hooks:
+        hooks.enter_context(embedding.register_forward_hook(lambda *_: path_to(words, masked)))
+        for lexicon in lexicons(model):  # its logits of `[MASK]` are 0
+            end = lexicon.contributions(input_ids).detach()[0]
+            hooks.enter_context(lexicon.register_forward_hook(lambda *_, end=end: path_to(end, 0.0).sum(1)))
         yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def seen_part(image_processor: SemArtImageProcessor, size: tuple[int, int]) -> tuple[float, float, float, float]:
