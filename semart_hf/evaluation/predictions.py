@@ -119,7 +119,6 @@ def predict_batches(
                 shown = references.copy()
                 shown[[*places]] = UNKNOWN_LABEL
                 found["image"] = replace(found["image"], references=shown)
-                found["text"] = replace(found["text"], unreadable={})
             yield replace(found.pop(modality), vectors=vectors, alone=found)
 
 
@@ -200,32 +199,27 @@ def predictions_writer(
     Columns: `row_id`, and by task `{task}_true` (null where unknown), `{task}_predicted` and `{task}_probabilities`, a
     struct with one number a label, or beyond `MOST_FIELDS` labels a list.
     """
-    fields = [("row_id", pa.string())]
-    for task in tasks:
-        distribution = distributions(np.zeros((0, len(task["labels"])), np.float32), task["labels"]).type
-        answer = pa.list_(pa.string()) if is_multi_label(task) else pa.string()
-        kinds = {"true": answer, "predicted": answer, "probabilities": distribution}
-        fields += [(f"{task['name']}_{name}", kind) for name, kind in kinds.items()]
-    schema = pa.schema(fields, metadata={_TASKS_KEY: json.dumps(tasks)})
-    with atomic_file(path) as unfinished, parquet.ParquetWriter(unfinished, schema) as file:
 
-        def write(batch: Predictions, probabilities: Mapping[str, Any]) -> None:
-            outcomes, columns = Outcomes(tasks), [pa.array(batch.row_ids, pa.string())]
-            outcomes.add(probabilities, batch.references)
-            for task in tasks:
-                found, labels = outcomes.task(task["name"]), np.array([*task["labels"], None], dtype=object)
-                if is_multi_label(task):
-                    known = zip(found.references == 1, found.is_known, strict=True)
-                    true: Any = [labels[:-1][row] if is_known else None for row, is_known in known]
-                    answers: Any = [labels[:-1][row] for row in found.predictions]
-                else:  # an unknown label is the last of the list
-                    true, answers = labels[np.maximum(found.references, -1)], labels[found.predictions]
-                answer = schema.field(f"{task['name']}_true").type
-                table = np.asarray(probabilities[task["name"]], dtype=np.float32)
-                columns += [pa.array(true, answer), pa.array(answers, answer), distributions(table, task["labels"])]
-            file.write_table(pa.Table.from_arrays(columns, schema=schema))
+    def table(row_ids: list[str], probabilities: Mapping[str, Any], references: Any) -> pa.Table:
+        outcomes, columns = Outcomes(tasks), {"row_id": pa.array(row_ids, pa.string())}
+        outcomes.add(probabilities, references)
+        for task in tasks:
+            name, labels, kind = task["name"], np.array([*task["labels"], None], dtype=object), pa.string()
+            rows = outcomes.task(name)
+            if is_multi_label(task):
+                kind, known = pa.list_(kind), zip(rows.references == 1, rows.is_known, strict=True)
+                true: Any = [labels[:-1][one] if is_known else None for one, is_known in known]
+                answers: Any = [labels[:-1][one] for one in rows.predictions]
+            else:  # an unknown label is the last of the list
+                true, answers = labels[np.maximum(rows.references, -1)], labels[rows.predictions]
+            shares = distributions(np.asarray(probabilities[name], dtype=np.float32), task["labels"])
+            found = {"true": pa.array(true, kind), "predicted": pa.array(answers, kind), "probabilities": shares}
+            columns |= {f"{name}_{what}": values for what, values in found.items()}
+        return pa.table(columns, metadata={_TASKS_KEY: json.dumps(tasks)})
 
-        yield write
+    empty = table([], {task["name"]: np.zeros((0, len(task["labels"]))) for task in tasks}, [])
+    with atomic_file(path) as unfinished, parquet.ParquetWriter(unfinished, empty.schema) as file:
+        yield lambda batch, probabilities: file.write_table(table(batch.row_ids, probabilities, batch.references))
 
 
 def distributions(table: npt.NDArray[np.float32], labels: Sequence[str]) -> pa.Array:
