@@ -52,7 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Any]:
     """Write the evaluation to the folder; returns its results, and the model's configuration."""
-    from semart_hf.evaluation.results import read_compared, values_of, write_evaluation
+    from semart_hf.evaluation.comparison import read_compared
+    from semart_hf.evaluation.results import seen_values, write_evaluation
     from semart_hf.evaluation.vocabularies import check_labelled, load_split, read_label_map
 
     model, processor = load_model(options.model)
@@ -66,7 +67,7 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
     if column := options.unseen_by:
         if column not in paintings.column_names:
             raise ValueError(f"Got --unseen_by {column}. The data has {paintings.column_names}. Give one of these.")
-        unseen = (column, *values_of(options.data, column, options.split))
+        unseen = (column, seen_values(options.data, column, options.split))
     compared = read_compared(options.compare, tasks, paintings) if options.compare else None
     how = {name: getattr(options, name) for name in ("batch_size", "device", "num_workers", "precision")}
     how |= {"compared": compared, "unseen": unseen, "show_progress": True}

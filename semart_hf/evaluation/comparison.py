@@ -1,16 +1,21 @@
 """Models on the same paintings: differences with intervals, tests and sentences, and towers against their cost."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from datasets import Dataset
 from scipy.special import bdtr
 
+from semart_hf.data.rows import labels_of
+from semart_hf.files import read_json
+from semart_hf.model.output_semart import UNKNOWN_LABEL
+
 from .outcomes import Outcomes
+from .predictions import read_predictions, row_names
 from .scores import NUM_RESAMPLES, flatten_scores, interval_of, resampled_scores, score_outcomes
 
 SIGNIFICANCE = 0.05
@@ -30,8 +35,7 @@ COST_AXES = {
 }
 
 
-@dataclass(frozen=True)
-class TowerRun:
+class TowerRun(NamedTuple):
     """One tower's finished run."""
 
     name: str
@@ -101,13 +105,24 @@ def _differences(first: Outcomes, second: Outcomes) -> Iterator[str]:
             yield f", whose true {task} differs in {num_differing} of {first.num_rows} paintings"
 
 
+def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset) -> tuple[Outcomes, str]:
+    """The outcomes of another evaluation, and its model's name, for a model with these tasks and paintings."""
+    others, expected = read_predictions(folder / "predictions.parquet"), Outcomes(tasks)
+    truth = labels_of(paintings.select_columns(expected.task_names).to_list(), tasks).numpy()
+    if others.columns == expected.columns and others.num_rows == len(truth):
+        # Of paintings whose picture could not be read, and that have no text, the labels do not count.
+        found = [others.task(name).references.reshape(len(truth), -1) for name in expected.task_names]
+        truth[np.concatenate(found, axis=1) == UNKNOWN_LABEL] = UNKNOWN_LABEL
+    expected.add(np.zeros_like(truth), truth, row_names(paintings))
+    check_same_rows(expected, others, ("this model", str(folder)))
+    return others, str((read_json(folder / "results.json") or {}).get("model", folder))
+
+
 def mcnemar(first: Outcomes, second: Outcomes, task: str) -> dict[str, float | int]:
     """McNemar's exact test (1947, two-sided binomial): paintings that one alone got right, and the p value of that."""
-    ours, theirs = first.task(task), second.task(task)
-    only_first = int(np.sum(ours.correct & ~theirs.correct & ours.is_known))
-    only_second = int(np.sum(~ours.correct & theirs.correct & ours.is_known))
-    discordant = only_first + only_second
-    p = min(1.0, 2 * float(bdtr(min(only_first, only_second), discordant, 0.5)))
+    ours, theirs = first.task(task).correct, second.task(task).correct
+    only_first, only_second = int(np.sum(ours & ~theirs)), int(np.sum(theirs & ~ours))
+    p = min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
     return {"only_first": only_first, "only_second": only_second, "p": p}
 
 
@@ -121,8 +136,7 @@ def bootstrap_p(differences: npt.NDArray[np.float64]) -> float:
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p values after Holm's correction (1979) for their number, in their order."""
     order = np.argsort(p_values, kind="stable")
-    corrected = np.empty(len(p_values))
-    factors = len(p_values) - np.arange(len(p_values))
+    factors, corrected = np.arange(len(order), 0, -1), np.empty(len(order))
     corrected[order] = np.minimum(1, np.maximum.accumulate(factors * np.asarray(p_values)[order]))
     return corrected.tolist()
 

@@ -121,11 +121,9 @@ class Outcomes:
         """
         truth = self._index_table(references, "references")
         if not isinstance(predictions, Mapping):
-            table = self._index_table(predictions, "predictions")
-            several = [task["name"] for task in self.tasks if is_multi_label(task)]
-            predictions = {
-                name: table[:, part if name in several else part.start] for name, part in self.columns.items()
-            }
+            table, single = self._index_table(predictions, "predictions"), self.single()
+            parts = {name: part.start if name in single else part for name, part in self.columns.items()}
+            predictions = {name: table[:, part] for name, part in parts.items()}
         new = [
             _outcomes_of(task, np.asarray(predictions[task["name"]]), truth[:, self.columns[task["name"]]])
             for task in self.tasks

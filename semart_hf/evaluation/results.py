@@ -5,10 +5,10 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +20,23 @@ import semart_hf
 from semart_hf.catalogue.catalogue import MINIATURE_FILE, read_rows
 from semart_hf.data.collator import MODALITIES
 from semart_hf.data.loading import is_release, load_paintings
-from semart_hf.data.rows import cells_of_task, labels_of
+from semart_hf.data.rows import cells_of_task
 from semart_hf.data.streaming import column_of, undecoded
 from semart_hf.files import locked, output_folder, read_json, write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
-from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.model.processing_semart import SemArtProcessor
 
 from .calibration import fit_temperatures, risk_points, thresholds, with_thresholds
-from .comparison import check_same_rows, compare_outcomes
+from .comparison import compare_outcomes
 from .outcomes import Outcomes
-from .predictions import (
-    Predictions,
-    open_predictions,
-    predict_batches,
-    predict_dataset,
-    predictions_writer,
-    read_predictions,
-    row_names,
-)
+from .predictions import Predictions, open_predictions, predict_batches, predict_dataset, predictions_writer
 from .retrieval import retrieval_scores
-from .scores import NUM_RESAMPLES, score_outcomes, scores_with_intervals
+from .scores import score_outcomes, scores_with_intervals
 
 PACKAGES = ("torch", "transformers", "timm", "datasets", "evaluate", "scikit-learn", "semart-hf")
 BOTH = MODALITIES[0]
 CALIBRATED = ("log_loss", "brier", "expected_calibration_error")
-OWN_FILES: tuple[str, ...] = (
+OWN_FILES = (
     "predictions.parquet", "results.json", "report.html",
     "figures/confusion_*", "figures/reliability_*", "figures/risk_coverage_*",
 )  # fmt: skip
@@ -74,14 +65,14 @@ def write_evaluation(
     about: Mapping[str, str],
     calibration: tuple[str, Dataset] | None = None,
     compared: tuple[Outcomes, str] | None = None,
-    unseen: tuple[str, Sequence[str], set[str]] | None = None,
+    unseen: tuple[str, list[bool | None]] | None = None,
     **options: Any,
 ) -> tuple[dict[str, Any], Outcomes, Outcomes | None]:
     """Write predictions.parquet and results.json; options are those of `predict_batches`.
 
     `about` has `model`, `data` and `split`, as a reader knows them; `calibration` the name and the paintings of a
     split that temperatures and risks are fitted on; `compared` is what `read_compared` returns; `unseen` a column and
-    what `values_of` returns for it: rows with values that train does not have are scored apart. Returned are the
+    what `seen_values` returns for it: rows with values that train does not have are scored apart. Returned are the
     results, the outcomes, and those without temperatures where there are temperatures.
     """
     config, start, ceilings = model.config, time.perf_counter(), ceilings_of(about["data"])
@@ -176,18 +167,14 @@ def collect_outcomes(
 
 
 def summarize(
-    outcomes: Mapping[str, Outcomes],
-    *,
-    ceilings: Mapping[str, Mapping[str, float]] | None = None,
-    seconds: float,
-    num_resamples: int = NUM_RESAMPLES,
+    outcomes: Mapping[str, Outcomes], *, ceilings: Mapping[str, Mapping[str, float]] | None = None, seconds: float
 ) -> dict[str, Any]:
     """What `evaluate_model` returns, from the outcomes by modality."""
     modalities: dict[str, dict[str, Any]] = {}
     for modality, collected in outcomes.items():
         if modalities and not any(collected.task(name).is_known.any() for name in collected.task_names):
             continue  # every labelled painting's picture is unreadable
-        scores = modalities[modality] = scores_with_intervals(collected, num_resamples=num_resamples)
+        scores = modalities[modality] = scores_with_intervals(collected)
         del scores["num_rows"]
         if ceilings and modality in ceilings:
             reached = scores["ceiling"] = dict(ceilings[modality])
@@ -211,10 +198,9 @@ def summarize(
 def present_modalities(dataset: Dataset) -> list[str]:
     """`image` and `text`, as far as at least one painting has one."""
     rows = undecoded(dataset)
-    texts = column_of(rows, "text")
     # One by one: the first is mostly enough, and pictures at full size are large.
     pictures = (row["image"] for row in rows.select_columns(["image"])) if "image" in rows.column_names else ()
-    is_there = {"image": any(pictures), "text": any(text and text.strip() for text in texts)}
+    is_there = {"image": any(pictures), "text": any(text and text.strip() for text in column_of(rows, "text"))}
     return [name for name in is_there if is_there[name]]
 
 
@@ -233,10 +219,7 @@ def describe_training_data(data: str | Path) -> dict[str, Any]:
 
 def describe_environment() -> dict[str, Any]:
     """What the figures were measured with: Python, platform, processor, cores, package versions and commit."""
-    versions: dict[str, str | None] = dict.fromkeys(PACKAGES)
-    for package in PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
+    versions = {package: next((one.version for one in distributions(name=package)), None) for package in PACKAGES}
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
     processor = re.search(r"^model name\s*: (.*)$", text, flags=re.MULTILINE)
@@ -259,48 +242,31 @@ def describe_environment() -> dict[str, Any]:
 @contextmanager
 def evaluation_folder(folder: Path) -> Iterator[Path]:
     """An empty place to write an evaluation to, which takes the place of an earlier one when the block ends."""
-    try:
+    own_files: tuple[str, ...] = ()
+    with suppress(ValueError):  # whatever else is there, no evaluation wrote it
         open_predictions(folder / "predictions.parquet")
         own_files = OWN_FILES
-    except ValueError:  # whatever is there, no evaluation wrote it
-        own_files = ()
     with locked(folder, "an evaluation"), output_folder(folder, own_files, "evaluation") as place:
         yield place
 
 
-def read_compared(folder: Path, tasks: list[dict[str, Any]], paintings: Dataset) -> tuple[Outcomes, str]:
-    """The outcomes of another evaluation, and its model's name, for a model with these tasks and paintings."""
-    others, expected = read_predictions(folder / "predictions.parquet"), Outcomes(tasks)
-    names = [name for name in expected.task_names if name in paintings.column_names]
-    truth = labels_of(paintings.select_columns(names).to_list(), tasks).numpy()
-    if others.columns == expected.columns and others.num_rows == len(truth):
-        # Of paintings whose picture could not be read, and that have no text, the labels do not count.
-        found = [others.task(name).references.reshape(len(truth), -1) for name in expected.task_names]
-        truth[np.concatenate(found, axis=1) == UNKNOWN_LABEL] = UNKNOWN_LABEL
-    expected.add(np.zeros_like(truth), truth, row_names(paintings))
-    check_same_rows(expected, others, ("this model", str(folder)))
-    about = read_json(folder / "results.json")
-    return others, str(about.get("model", folder) if isinstance(about, dict) else folder)
-
-
-def values_of(data: str | Path, column: str, split: str) -> tuple[list[str], set[str]]:
-    """What the column, of labels their names, has in each row of a split, and in train, case and spaces aside."""
+def seen_values(data: str | Path, column: str, split: str) -> list[bool | None]:
+    """Whether train has what the column has in each row of a split, case and spaces aside; `None`: it has nothing."""
     splits: Any = read_rows(data).splits if is_release(data) else load_paintings(data)  # also without labels to learn
     both = (cells_of_task(rows, {"name": column}) for rows in (splits[split], splits.get("train", ())))
     values, learned = ([" ".join(str("" if one is None else one).casefold().split()) for one in some] for some in both)
-    if not {*learned} - {""}:
+    if not (known := {*learned} - {""}):
         raise ValueError(
             f"Got --unseen_by {column} for {data}, but it has no train split with that column to compare with. Give "
             "data with the train split that the model was trained on, or leave --unseen_by out."
         )
-    return values, {*learned} - {""}
+    return [value in known if value else None for value in values]
 
 
-def unseen_scores(outcomes: Outcomes, column: str, values: Sequence[str], train_values: set[str]) -> dict[str, Any]:
+def unseen_scores(outcomes: Outcomes, column: str, is_seen: list[bool | None]) -> dict[str, Any]:
     """How many rows have a value that train has, or none (`num_without`), and the scores of all others."""
-    is_without, is_seen = np.array([(value == "", value in train_values) for value in values]).T
-    unseen = outcomes.select(np.flatnonzero(~is_without & ~is_seen))
-    found: dict[str, Any] = {"by": column, "num_seen": int(is_seen.sum()), "num_without": int(is_without.sum())}
+    unseen, num_seen = outcomes.select(np.flatnonzero([one is False for one in is_seen])), is_seen.count(True)
+    found: dict[str, Any] = {"by": column, "num_seen": num_seen, "num_without": is_seen.count(None)}
     found["num_rows"] = unseen.num_rows
     if any(unseen.task(name).is_known.any() for name in unseen.task_names):
         found |= scores_with_intervals(unseen)

@@ -13,7 +13,8 @@ from semart_hf.catalogue.schema import UNKNOWN
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 
-from .outcomes import Outcomes, SeveralOutcomes, TaskOutcomes, probabilities_of
+from .outcomes import Outcomes, SeveralOutcomes, TaskOutcomes
+from .predictions import Predictions
 
 FloatArray = npt.NDArray[np.float64]
 # From how often each row is drawn (..., rows) to scores of each draw, NaN where nothing is counted.
@@ -106,18 +107,15 @@ def mean_scores(outcomes: TaskOutcomes | SeveralOutcomes, counts: npt.NDArray[An
 
 def label_scores(outcomes: TaskOutcomes | SeveralOutcomes) -> DrawnScores:
     """Precision, recall, F1 and support of each label (..., num_labels); of several also average precision."""
-    size = len(outcomes.labels)
+    precisions = average_precisions(outcomes) if isinstance(outcomes, SeveralOutcomes) else None
     if isinstance(outcomes, SeveralOutcomes):
-        has, is_answer = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
-        indicators = sparse.csr_array(np.concatenate([has & is_answer, has, is_answer], axis=1)).astype(float)
-        precisions = average_precisions(outcomes)
+        tables = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
+        has, is_answer = (sparse.csr_array(table, dtype=float) for table in tables)
     else:
-        known, rows = outcomes.known(), np.flatnonzero(outcomes.is_known)
-        is_right, true, answered = known.correct, known.references.astype(np.int64), known.predictions.astype(np.int64)
-        rows = np.concatenate([rows[is_right], rows, rows])
-        columns = np.concatenate([true[is_right], size + true, 2 * size + answered])
-        shape = (len(outcomes.references), 3 * size)
-        indicators, precisions = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape), None
+        rows, shape = np.flatnonzero(outcomes.is_known), (len(outcomes.references), len(outcomes.labels))
+        columns = outcomes.references[rows], outcomes.predictions[rows]
+        has, is_answer = (sparse.csr_array((np.ones(len(rows)), (rows, column)), shape) for column in columns)
+    indicators = sparse.hstack([has * is_answer, has, is_answer], format="csr")
 
     def scores(drawn: npt.NDArray[Any]) -> dict[str, FloatArray]:
         right, true, answered = np.split(drawn @ indicators, 3, axis=-1)
@@ -196,14 +194,11 @@ def row_scores(outcomes: TaskOutcomes | SeveralOutcomes) -> dict[str, tuple[npt.
     A dated truth that was answered `UNK` is wrong within one period, and left out of the errors.
     """
     is_known = outcomes.is_known
+    scores: dict[str, Any] = {"accuracy": (outcomes.correct, is_known)}
     if isinstance(outcomes, SeveralOutcomes):
         true, answered = outcomes.references == 1, outcomes.predictions & (outcomes.references != UNKNOWN_LABEL)
-        in_both = 2 * (true & answered).sum(axis=1)
-        micro = (in_both, true.sum(axis=1) + answered.sum(axis=1))
-        return {"accuracy": (is_known & outcomes.correct, is_known), "micro_f1": micro}
-    scores: dict[str, Any] = {"accuracy": (is_known & outcomes.correct, is_known)}
-    scale = outcomes.scale
-    if scale is not None:
+        scores["micro_f1"] = 2 * (true & answered).sum(axis=1), true.sum(axis=1) + answered.sum(axis=1)
+    elif (scale := outcomes.scale) is not None:
         true, answers = outcomes.references * is_known, outcomes.predictions
         in_steps = np.abs(scale.steps[answers] - np.where(is_known, scale.steps[true], np.nan))
         in_units = np.abs(scale.positions[answers] - scale.positions[true])
@@ -255,23 +250,19 @@ def flatten_scores(scores: Mapping[str, Any]) -> dict[str, float]:
 
 def compute_metrics_for(tasks: Sequence[Mapping[str, Any]]) -> Callable[[EvalPrediction], dict[str, float]]:
     """A `compute_metrics` for the Trainer and a model's `config.tasks`: `type_accuracy`, `mean_accuracy` and so on."""
-    names = [task["name"] for task in tasks]
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         logits = prediction.predictions
         if not isinstance(logits, Mapping):
             got = f"Got predictions of type {type(logits).__name__}, where a mapping from task to logits is needed"
             raise ValueError(f"{got}. List the model's other outputs in config.keys_to_ignore_at_inference.")
-        broken = [name for name in names if not np.isfinite(logits[name]).all()]
-        if broken:
+        if broken := [task["name"] for task in tasks if not np.isfinite(logits[task["name"]]).all()]:
             raise ValueError(
                 f"Got NaN or infinite logits for {broken}. Finite numbers are needed to score. The training has "
                 "diverged: lower the learning rate, or look for broken pictures in the data."
             )
-        outcomes, references = Outcomes(tasks), np.asarray(prediction.label_ids)
-        probabilities = {task["name"]: probabilities_of(logits[task["name"]], task) for task in tasks}
-        outcomes.add(probabilities, references.reshape(len(references), -1))
-        return flatten_scores(score_outcomes(outcomes))
+        references = np.asarray(prediction.label_ids).reshape(len(prediction.label_ids), -1)
+        return flatten_scores(score_outcomes(Predictions([], dict(logits), references, tasks).outcomes()))
 
     return compute_metrics
 
@@ -304,10 +295,9 @@ def bootstrap_intervals(outcomes: Outcomes, *, num_resamples: int = NUM_RESAMPLE
     return {name: interval_of(values) for name, values in resampled.items() if not np.isnan(values).all()}
 
 
-def scores_with_intervals(outcomes: Outcomes, *, num_resamples: int = NUM_RESAMPLES) -> dict[str, Any]:
+def scores_with_intervals(outcomes: Outcomes) -> dict[str, Any]:
     """What `score_outcomes` gives, with the `intervals` of each task's scores and of those over all tasks."""
-    scores = score_outcomes(outcomes)
-    intervals = bootstrap_intervals(outcomes, num_resamples=num_resamples)
+    scores, intervals = score_outcomes(outcomes), bootstrap_intervals(outcomes)
     for task, found in scores["tasks"].items():
         spans = {name: intervals[f"{task}_{name}"] for name in found if f"{task}_{name}" in intervals}
         found |= {"intervals": spans} if spans else {}
@@ -330,11 +320,8 @@ def resampled_scores(models: list[Outcomes], *, num_resamples: int = NUM_RESAMPL
     if models[0].single() == names:  # of several labels hardly two rows are equal
         columns = [models[0].task(name).references for name in names]
         columns += [model.task(name).predictions for model in models for name in names]
-        combinations, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
-        references, *predictions = np.split(combinations, len(models) + 1, axis=1)
-        distinct = [Outcomes(model.tasks) for model in models]
-        for outcomes, answers in zip(distinct, predictions, strict=True):
-            outcomes.add(answers, references)
+        rows = pd.DataFrame(np.stack(columns, axis=1)).reset_index().groupby([*range(len(columns))])["index"]
+        distinct, counts = [model.select(rows.first().to_numpy()) for model in models], rows.size().to_numpy()
     scorers, generator = [_flat_scores(outcomes, counts) for outcomes in distinct], np.random.default_rng(0)
     # As many draws at a time as fit: one, for a million paintings.
     size = max(1, LARGEST_TABLE // (len(counts) + sum(len(task["labels"]) for task in models[0].tasks)))

@@ -3,8 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from semart_hf.data.rows import cells_of_task, check_readable
 from semart_hf.data.streaming import column_of, undecoded
 from semart_hf.model.configuration_semart import is_multi_label
 
-LabelMap = Mapping[str, Mapping[str, str | None]]
-
 # A release's label is one to sort by from this count and share of the train split on, or of what there is without one;
 # rarer ones are the literature's `UNK`.
 FREQUENT_COUNT = 10
@@ -34,7 +31,7 @@ def load_split(
     split: str,
     tasks: Sequence[Mapping[str, Any]],
     *,
-    label_map: LabelMap | None = None,
+    label_map: Mapping[str, Mapping[str, str | None]] | None = None,
     common_labels: bool = False,
     text_columns: Sequence[str] | None = None,
     with_masked_text: bool = False,
@@ -59,6 +56,7 @@ def load_split(
         paintings = paintings.add_column("text_masked", list(masked_texts(paintings, own_tasks)))
     for task in tasks:
         name, labels = task["name"], list(task["labels"])
+        numbers = {label: number for number, label in enumerate(labels)}
         changes = dict((label_map or {}).get(name, {}))
         for what, used, allowed in (("from", changes, own_labels[name]), ("to", changes.values(), [*labels, None])):
             if wrong := [label for label in used if label not in allowed]:
@@ -72,27 +70,21 @@ def load_split(
                 f'{{"{name}": {{"{foreign[0]}": "{labels[0]}"}}}} to say what they are to the model, or '
                 "--common_labels to score only the paintings whose label it knows."
             )
-        by_own: dict[str | None, str | None] = {}
-        for label in own_labels[name]:
-            new = changes.get(label, label)
-            by_own[label] = new if new in (*labels, None) else UNKNOWN
+        by_own = {label: label if label in numbers else UNKNOWN for label in own_labels[name]} | changes
         if common_labels:
             by_own = {label: new for label, new in by_own.items() if new != UNKNOWN}
         cells = cells_of_task(paintings, {"name": name})
         if is_multi_label(task):
             found = (labels_in(cell, task.get("separator")) for cell in cells)
-            column: Any = [cell and [by_own[one] for one in cell if by_own.get(one) in labels] for cell in found]
+            column: Any = [cell and [by_own[one] for one in cell if by_own.get(one) in numbers] for cell in found]
             feature: Any = datasets.List(datasets.Value("string"))
         else:
-            numbers = {label: number for number, label in enumerate(labels)}
             column = [numbers.get(by_own.get(cell)) for cell in cells]
             feature = datasets.ClassLabel(names=labels)
         paintings = paintings.remove_columns(name).add_column(name, column, feature=feature)
     # Data of texts alone name no picture, and are scored as such by a model that reads both.
     modality = recipe.get("modality", "image+text")
-    is_named = "image_file" in paintings.column_names and any(paintings["image_file"])
-    is_shown = "image" in paintings.column_names and (modality == "image" or ("image" in modality and is_named))
-    if len(paintings) and is_shown:
+    if modality == "image" or ("image" in modality and any(paintings["image_file"])):
         check_readable(undecoded(paintings), split=split, modality="image", data=data)
     return paintings
 
@@ -109,8 +101,7 @@ def _trained_recipe(model: Path) -> dict[str, Any]:
 
 def check_labelled(paintings: datasets.Dataset, task_names: Sequence[str], name: str) -> None:
     """Raise ValueError for paintings without a known label."""
-    columns = set(task_names) & set(paintings.column_names)
-    if not any(label is not None for column in columns for label in paintings[column][:]):
+    if not any(label is not None for task in task_names for label in paintings[task][:]):
         raise ValueError(
             f"Got {name}: {len(paintings)} paintings without a known label of {list(task_names)}. At least one label "
             "is needed to score. Give a labelled split, or ask for answers alone: semart-hf predict."
@@ -119,13 +110,11 @@ def check_labelled(paintings: datasets.Dataset, task_names: Sequence[str], name:
 
 def masked_texts(paintings: datasets.Dataset, tasks: Sequence[Mapping[str, Any]]) -> Iterator[str | None]:
     """Each painting's text without the words that name its labels or its painter."""
-    given = [task for task in tasks if task.get("column") not in ("author", "date")]
-    given += [{"name": "author"}] if "author" in paintings.column_names else []
     columns: dict[str, Iterator[Any]] = {}
-    for task in given:
-        name, mark, cells = task["name"], task.get("separator"), cells_of_task(paintings, {"name": task["name"]})
+    for task in (*(task for task in tasks if task.get("column") not in ("author", "date")), {"name": "author"}):
+        name, cells = task["name"], cells_of_task(paintings, {"name": task["name"]})
         # Each of several labels by itself.
-        columns[name] = map(partial(labels_in, separator=mark), cells) if is_multi_label(task) else cells
+        columns[name] = map(labels_in, cells, repeat(task.get("separator"))) if is_multi_label(task) else cells
     for text, *labels in zip(column_of(paintings, "text"), *columns.values(), strict=True):
         yield mask_label_words(text, dict(zip(columns, labels, strict=True)))
 

@@ -28,7 +28,7 @@ def report(tmp_path_factory, tiny_model, tiny_processor, paintings):
     sure = {"type": None, "medium": {"min_confidence": 0.5, "coverage": 0.4, "accuracy": 1.0}}
     results = {
         **{"model": "<models>/tiny & small", "data": "data", "split": "test", "environment": describe_environment()},
-        **summarize(outcomes, seconds=1.0, num_resamples=50),
+        **summarize(outcomes, seconds=1.0),
         "training_data": {"name": "mini", "is_painted_miniature": True},
         "thresholds": {"target_accuracy": 0.95, "chosen_on": "test", "tasks": sure},
         "comparison": {"second": "other", "in_words": ["tiny & small is better on <type>."]},

@@ -56,8 +56,8 @@ def test_texts_are_masked_by_each_task_of_the_model_and_each_of_several_labels(t
     assert paintings["text"][0] == rows[0][1]
     alone = load_split("no folder", tmp_path, "test", tasks[1:], common_labels=True, with_masked_text=True)
     assert alone["text_masked"] == paintings["text_masked"]  # a painter's name gives other labels away
-    rows = {"text": ["a windmill among trees", "a windmill"], "subjects": ["trees; windmill", None]}
-    tasks = [{"name": "subjects", "kind": "multi_label", "separator": ";", "labels": ["trees", "windmill"]}]
+    rows = {"text": ["a windmill among trees", "a windmill"], "tags": ["trees; windmill", None], "author": ["", ""]}
+    tasks = [{"name": "tags", "kind": "multi_label", "separator": ";", "labels": ["trees", "windmill"]}]
     masked = list(masked_texts(datasets.Dataset.from_dict(rows), tasks))
     assert masked == ["a [MASK] among [MASK]", "a windmill"]
 
