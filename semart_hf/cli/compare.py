@@ -40,7 +40,7 @@ def main(words: list[str] | None = None) -> None:
     options, overrides = parser.parse_known_args(words)
     from semart_hf.data.loading import load_paintings
     from semart_hf.documents.comparison_report import write_comparison
-    from semart_hf.evaluation.comparison import compare_runs
+    from semart_hf.evaluation.comparison import compare_runs, read_run
 
     chosen_here = {*TOWER_FIELDS, "overwrite_output_dir", "resume_from_checkpoint"}
     if taken := sorted(chosen_here & effective_recipe({}, overrides).keys()):
@@ -65,7 +65,7 @@ def main(words: list[str] | None = None) -> None:
     for folder, model in folders.items():
         words = ["semart_hf.evaluation.cost", *scored, "--output", str(folder / "cost" / "cost.json"), *device]
         run_once(folder / "cost", model, words)
-    comparison = compare_runs([read_run(folder, model) for folder, model in folders.items()])
+    comparison = compare_runs([read_run(folder, model, shared_fields(model)) for folder, model in folders.items()])
     print("\n" + "\n".join(write_comparison(options.output_dir, {"recipe": options.recipe, **comparison})))
     print("Written:", ", ".join(str(options.output_dir / f"comparison.{kind}") for kind in ("html", "md", "json")))
 
@@ -116,22 +116,10 @@ def run(name: str, step: str, words: list[str]) -> None:
         raise SystemExit(PREEMPTED_STATUS if status == PREEMPTED_STATUS else 1)
 
 
-def read_run(folder: Path, model: Path) -> Any:
-    """A tower's run as `compare_runs` takes it."""
-    from semart_hf.evaluation.comparison import TowerRun
-    from semart_hf.evaluation.predictions import read_predictions
-
+def shared_fields(model: Path) -> dict[str, Any]:
+    """The fields of a model's recipe that were to be the same for all towers; none where it has no recipe."""
     recipe = read_recipe(model) if (model / "recipe.yaml").is_file() else {}
-    return TowerRun(
-        name=folder.name,
-        model=model,
-        recipe={field: value for field, value in recipe.items() if field not in (*TOWER_FIELDS, *ABOUT_PLACE)},
-        config=read_json(model / "config.json"),
-        results=read_json(folder / "evaluation" / "results.json"),
-        training=read_json(model / "results.json") or {},
-        cost=read_json(folder / "cost" / "cost.json"),
-        outcomes=read_predictions(folder / "evaluation" / "predictions.parquet"),
-    )
+    return {field: value for field, value in recipe.items() if field not in (*TOWER_FIELDS, *ABOUT_PLACE)}
 
 
 def resolve_towers(words: Sequence[str], recipe: Mapping[str, Any]) -> dict[str, dict[str, Any] | Path]:

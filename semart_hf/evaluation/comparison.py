@@ -39,13 +39,10 @@ class TowerRun(NamedTuple):
     """One tower's finished run."""
 
     name: str
-    model: Path
     recipe: Mapping[str, Any]  # the fields that were to be the same for all towers
-    config: Mapping[str, Any]
-    results: Mapping[str, Any]  # results.json of its evaluation
-    training: Mapping[str, Any]  # of its training
-    cost: Mapping[str, Any]  # what evaluation/cost.py has written
     outcomes: Outcomes
+    entry: Mapping[str, Any]  # its part of comparison.json
+    about: Mapping[str, Any]  # data, split and machine of its evaluation
 
 
 def compare_outcomes(
@@ -174,22 +171,22 @@ def p_value_words(p: float) -> str:
 
 def compare_runs(runs: Sequence[TowerRun], *, num_resamples: int | None = None) -> dict[str, Any]:
     """What comparison.json holds: each tower's scores and cost, every pair's differences, and the Pareto fronts."""
-    first = runs[0].results
-    num_resamples = num_resamples or enough_resamples(len(runs), len(first["tasks"]))
+    first = runs[0].outcomes
+    num_resamples = num_resamples or enough_resamples(len(runs), len(first.task_names))
     pairs = [
         compare_outcomes(one.outcomes, other.outcomes, names=(one.name, other.name), num_resamples=num_resamples)
         for one, other in combinations(runs, 2)
     ]
     correct_for_many(pairs)
-    towers = {run.name: tower_entry(run) for run in runs}
+    towers = {run.name: run.entry for run in runs}
     return {
-        **{name: first[name] for name in ("data", "split", "num_rows")},
-        "tasks": list(first["tasks"]),
+        **runs[0].about,
+        "num_rows": first.num_rows,
+        "tasks": first.task_names,
         "towers": towers,
         "pairs": pairs,
         "pareto": {axis: pareto_front(towers, axis) for axis in COST_AXES},
         "recipe_differences": recipe_differences(runs),
-        "environment": runs[0].cost["environment"],
     }
 
 
@@ -212,24 +209,29 @@ def correct_for_many(pairs: Sequence[dict[str, Any]]) -> None:
             entry["is_significant_among_all"] = bool(entry["is_significant"] and p < SIGNIFICANCE)
 
 
-def tower_entry(run: TowerRun) -> dict[str, Any]:
-    """A tower's part of comparison.json; a cost that was not measured is None."""
-    vision, training = run.config.get("vision_config") or {}, run.training.get("training") or {}
-    return {
-        "model": str(run.model),
+def read_run(folder: Path, model: Path, recipe: Mapping[str, Any]) -> TowerRun:
+    """A tower's run, of the files in its folder and in its model's; a cost that was not measured is None."""
+    paths = [folder / "evaluation" / "results.json", folder / "cost" / "cost.json"]
+    paths += [model / "config.json", model / "results.json"]
+    results, cost, config, trained = (read_json(path) or {} for path in paths)
+    vision, training = config.get("vision_config") or {}, trained.get("training") or {}
+    about = {"data": results["data"], "split": results["split"], "environment": cost.pop("environment")}
+    entry = {
+        "model": str(model),
         "vision": vision.get("architecture"),
         "image_size": ((vision.get("pretrained_cfg") or {}).get("input_size") or [None])[-1],
-        "frozen_vision_stages": run.config.get("frozen_vision_stages"),
-        "scores": run.results["modalities"],
+        "frozen_vision_stages": config.get("frozen_vision_stages"),
+        "scores": results["modalities"],
         "cost": {
             "epochs": training.get("epochs"),
             "training_paintings": training.get("paintings"),
             "seconds_per_epoch": training.get("seconds_per_epoch"),
             "training_peak_memory_bytes": training.get("peak_memory_bytes"),
-            **{name: value for name, value in run.cost.items() if name != "environment"},
+            **cost,
         },
-        "trained_on": run.training.get("environment"),
+        "trained_on": trained.get("environment"),
     }
+    return TowerRun(folder.name, recipe, read_predictions(folder / "evaluation" / "predictions.parquet"), entry, about)
 
 
 def pareto_front(towers: Mapping[str, Mapping[str, Any]], axis: str) -> list[str]:

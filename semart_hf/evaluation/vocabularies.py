@@ -123,8 +123,7 @@ def data_labels(
     data: str | Path, tasks: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """By task, every label of the data with `UNK`, and those it is sorted by: the frequent or the declared ones."""
-    every: dict[str, list[str]] = {}
-    frequent: dict[str, list[str]] = {}
+    every, frequent = dict[str, list[str]](), dict[str, list[str]]()
     splits: Mapping[str, Any] = read_rows(data).splits if is_release(data) else load_paintings(data)
     features = next(iter(splits.values())).features
     for task in tasks:

@@ -38,21 +38,19 @@ def make_run(name, accuracy, seconds=10.0, ms=5.0, parameters=1_000_000, tasks=T
     predictions = np.where(is_right, np.maximum(references, 0), 1 - np.maximum(references, 0))
     outcomes = Outcomes(tasks)
     outcomes.add(predictions, references, [f"row {row}" for row in range(NUM_ROWS)])
-    results = {"data": "a-release", "split": "test"}
-    results |= summarize(dict.fromkeys(("image+text", "image", "text"), outcomes), seconds=1.0)
-    machine = {"environment": {"processor": "A", "cores": 2, "torch": "2.15.0"}}
-    training = {"paintings": 2000, "epochs": 4.0, "seconds_per_epoch": seconds}
-    training["steady_paintings_per_second"] = seconds and 2000 / seconds
-    training["peak_memory_bytes"] = 900_000_000
-    cost = {"parameters": parameters, "trained_parameters": parameters // 2, "flops_forward": 10**9, **machine}
+    scores = summarize(dict.fromkeys(("image+text", "image", "text"), outcomes), seconds=1.0)["modalities"]
+    machine = {"processor": "A", "cores": 2, "torch": "2.15.0"}
+    cost = {"training_paintings": 2000, "epochs": 4.0, "seconds_per_epoch": seconds}
+    cost |= {"training_peak_memory_bytes": 900_000_000}
+    cost |= {"parameters": parameters, "trained_parameters": parameters // 2, "flops_forward": 10**9}
     cost |= {"text_tokens": 40, "inference_device": "cpu", "inference_threads": 2, "weights_bytes": 4 * parameters}
     cost |= {"milliseconds_per_painting": ms, "inference_peak_memory_bytes": 700_000_000}
     cost |= {"best_batch_size": 16, "paintings_per_second_best": 4000 / ms}
-    tower = {"architecture": name, "pretrained_cfg": {"input_size": [3, 64, 64]}}
-    fields = {"model": f"outputs/{name}", "recipe": {"learning_rate": 0.001, "data": "a-release"}, "cost": cost}
-    fields |= {"config": {"frozen_vision_stages": 3, "vision_config": tower}, "results": results}
-    fields |= {"training": {**machine, "training": training}, "outcomes": outcomes}
-    return TowerRun(name=name, **{**fields, **changes})
+    entry = {"model": f"outputs/{name}", "vision": name, "image_size": 64, "frozen_vision_stages": 3}
+    entry |= {"scores": scores, "cost": cost, "trained_on": machine}
+    about = {"data": "a-release", "split": "test", "environment": machine}
+    fields = {"recipe": {"learning_rate": 0.001, "data": "a-release"}, "entry": entry, "about": about}
+    return TowerRun(name=name, **{**fields, "outcomes": outcomes, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +88,7 @@ def test_tasks_with_several_labels_are_compared_by_scores_of_their_own():
     runs = [make_run(name, share, **tasks) for name, share in (("a", 0.7), ("bb", 0.9))]
     found = compare_runs(runs, num_resamples=50)
     for score, title in (("micro_f1", "Micro F1"), ("mean_average_precision", "Mean average precision")):
-        first, second = (run.results["tasks"]["subjects"][score] for run in runs)
+        first, second = (run.entry["scores"]["image+text"]["tasks"]["subjects"][score] for run in runs)
         shown = cells(found, title)
         assert list(shown["a"]) == ["subjects"]
         assert (shown["a"]["subjects"].text, shown["bb"]["subjects"].is_strong) == (f"{100 * first:.1f}", True)
@@ -154,7 +152,7 @@ def test_a_conclusion_where_nothing_differs_recipes_do_or_a_label_is_missing():
     assert conclude(comparison)[-1].endswith("not trained by one recipe, but with different learning_rate.")
     runs = [make_run("a", 0.8), make_run("b", 0.7)]
     for run in runs:
-        for scored in run.results["modalities"].values():
+        for scored in run.entry["scores"].values():
             scored["tasks"]["medium"] = {"num_rows": 0, "accuracy": None, "macro_f1": None}
         run.outcomes.task("medium").references[:] = -100
     comparison = compare_runs(runs, num_resamples=50)
