@@ -36,7 +36,7 @@ _ADVICE = {
     "with 1, 3 or 4 channels, and grey values from 0 to 1. Convert them, or give a PIL picture.",
 }
 #: First bytes of the common formats, to tell a damaged picture from what is none.
-_PICTURE = re.compile(
+PICTURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|II[*+]\0|MM\0[*+]|....ftyp|\0\0\0\x0cjP|BM", re.DOTALL
 )
 
@@ -54,11 +54,6 @@ def picture_error(problem: str, reason: str, name: str = "") -> PictureError:
     """The error of a picture, with what is allowed and what to do for this kind of fault."""
     picture = f"The picture {name}".rstrip()
     return PictureError(f"{picture} cannot be read: {reason}. {_ADVICE[problem]}", problem, reason)
-
-
-def is_picture(content: bytes) -> bool:
-    """Whether the content begins like a picture in one of the common formats."""
-    return _PICTURE.match(content) is not None
 
 
 def shortened(text: str) -> str:
@@ -185,7 +180,7 @@ def _from_base64(text: str) -> bytes | None:
         content = b""
     if is_url and not content:
         raise picture_error("broken_picture", "no whole content in base64")
-    return content if is_url or is_picture(content) else None
+    return content if is_url or PICTURE.match(content) else None
 
 
 def _read_open_file(file: Any) -> bytes:

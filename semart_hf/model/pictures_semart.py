@@ -4,7 +4,7 @@ import io
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,15 +14,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Tags
 from torch import Tensor
 
-from .picture_sources_semart import (
-    FORMATS,
-    PictureError,
-    is_picture,
-    picture_error,
-    read_source,
-    shortened,
-    source_name,
-)
+from .picture_sources_semart import FORMATS, PICTURE, PictureError, picture_error, read_source, shortened, source_name
 
 __all__ = ["FORMATS", "MAX_DECODED_BYTES", "PictureError", "load_picture", "open_picture", "reduce_jpeg", "to_rgb"]
 
@@ -87,7 +79,8 @@ def open_picture(content: bytes) -> Image.Image:
         picture = Image.open(file, formats=FORMATS + ("HEIF",) * ("HEIF" in Image.OPEN))
         if picture.format == "TIFF":
             number, page = _main_page(file)
-            if _has_larger_subpage(file, page):
+            below = (_read_directory(file, place) for place in _numbers(page, Tiff.SUBIFD, ())[:MAX_PAGES])
+            if any(_num_pixels(one) > _num_pixels(page) for one in below):
                 reason = "a TIFF with the photograph in a sub-directory, as camera raw files have it"
                 raise picture_error("unsupported_picture", reason)
             picture.seek(number)
@@ -113,7 +106,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
         _check(image)
         _decode(image)
         rgb = _without_gamma(_converted(image), image)
-        turn = _TURNS.get(_orientation(image) or 0)
+        turn = None
+        with suppress(Exception):  # a damaged EXIF block has no orientation; the pixels beside it are whole
+            turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
         rgb = rgb if turn is None else rgb.transpose(turn)
     if rgb is not image:
         rgb.info = {}  # else a second call would find the orientation again, and turn the picture twice
@@ -143,7 +138,7 @@ def _identification_fault(content: bytes, error: Exception) -> tuple[str, str]:
     for pattern, problem, reason in _SIGNATURES:
         if re.match(pattern, start, re.DOTALL):
             return problem, reason
-    if not is_picture(content):
+    if not PICTURE.match(content):
         return "not_a_picture", f"not in a known picture format ({', '.join(FORMATS)})"
     if isinstance(error, UnidentifiedImageError):
         return "broken_picture", "it begins like a picture, but its header is damaged, or of a kind that is not read"
@@ -180,9 +175,8 @@ def _check(image: Image.Image) -> None:
     if image.format not in (*FORMATS, "MPO", "HEIF"):
         raise picture_error("unsupported_picture", f"a picture in the format {image.format}")
     if image.format == "TIFF" and _is_decoded_wrong(image.tag_v2, image.mode):
-        raise picture_error(
-            "unsupported_picture", f"a TIFF of a kind that is not read here: {tiff_kind(image.tag_v2)}"
-        )
+        kind = tiff_kind(image.tag_v2)
+        raise picture_error("unsupported_picture", f"a TIFF of a kind that is not read here: {kind}")
     held = 0
     if isinstance(image, JpegImageFile) and "progressive" in image.info:
         # Its coefficients, two bytes each, are held at full size, whatever the scale that it is read at.
@@ -223,19 +217,13 @@ def _decode(image: Image.Image) -> None:
             ImageFile.LOAD_TRUNCATED_IMAGES = True
 
 
-def _orientation(image: Image.Image) -> int | None:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # noqa: BLE001 - a damaged EXIF block has no orientation; the pixels beside it are whole
-        return None
-
-
 def _converted(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return Image.fromarray(_eight_bits(image)).convert("RGB")
-    if image.format == "TIFF" and image.mode == "P" and (palette := _byte_palette(image.tag_v2)):
+    palette = _numbers(image.tag_v2, Tiff.COLORMAP, ()) if image.format == "TIFF" and image.mode == "P" else ()
+    if palette and max(palette) < 256:  # its writer put 8 bits into what holds 16
         image = image.copy()
-        image.palette = ImagePalette.raw("RGB;L", palette)
+        image.palette = ImagePalette.raw("RGB;L", bytes(palette))  # all reds first
     if image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
         image = ImageChops.invert(image)  # Pillow takes every one for inverted, as those with Adobe's marker are
     key = image.info.get("transparency")
@@ -258,7 +246,11 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
     """Grey values as uint8, where 0 is black, by what the mode and the file's tags say of the white point."""
     values = np.asarray(image)
     if image.mode.startswith("I;"):
-        zero, full = _black_and_white(image.tag_v2) if image.format == "TIFF" else (0, 65535)
+        zero, full = 0, 65535
+        if image.format == "TIFF":
+            full = 2 ** max(_numbers(image.tag_v2, Tiff.BITSPERSAMPLE, (1,))) - 1
+            if _number(image.tag_v2, Tiff.PHOTOMETRIC_INTERPRETATION, None) == _WHITE_IS_ZERO:
+                zero, full = full, 0
         greys = np.rint((np.arange(65536) - zero) * (255 / (full - zero))).clip(0, 255).astype(np.uint8)
         key = image.info.get("transparency")
         return greys[values] if key is None else np.where(values == key, np.uint8(255), greys[values])
@@ -292,25 +284,18 @@ _COMPRESSIONS = {6: "old-style JPEG", 34712: "JPEG 2000", 33003: "JPEG 2000", 33
 
 def _main_page(file: BinaryIO) -> tuple[int, Any]:
     """Number and tags of the first page that is no marked thumbnail and at least half as large as the largest one."""
-    pages: list[Tags] = []
-    seen = {0}
+    found: dict[int, Tags] = {}
     offset = _read_directory(file).next
-    while offset not in seen and len(pages) < MAX_PAGES:
-        seen.add(offset)
-        pages.append(_read_directory(file, offset))
-        offset = pages[-1].next
-    if not pages:
+    while offset and offset not in found and len(found) < MAX_PAGES:
+        found[offset] = _read_directory(file, offset)
+        offset = found[offset].next
+    if not found:
         return 0, {}
+    pages = list(found.values())
     unmarked = [page for page in pages if not _number(page, _SUBFILE_TYPE, 0) & _REDUCED_OR_MASK] or pages
     largest = max(map(_num_pixels, unmarked))
     page = next(page for page in unmarked if 2 * _num_pixels(page) >= largest)
     return pages.index(page), page
-
-
-def _has_larger_subpage(file: BinaryIO, page: Tags) -> bool:
-    """Whether a directory below the page, where camera raw files keep the photograph, is larger than the page."""
-    places = _numbers(page, Tiff.SUBIFD, ())[:MAX_PAGES]
-    return any(_num_pixels(_read_directory(file, place)) > _num_pixels(page) for place in places)
 
 
 def tiff_kind(page: Tags) -> str:
@@ -347,19 +332,6 @@ def _is_decoded_wrong(page: Tags, mode: str) -> bool:
     is_bytewise = bits == {8} and photometric in (_GREY, _RGB, _PALETTE, _CMYK)
     is_reversed = _number(page, Tiff.FILLORDER, 1) == 2
     return in_planes and (not is_bytewise or is_reversed or 1 in _numbers(page, Tiff.EXTRASAMPLES, ()))
-
-
-def _black_and_white(page: Tags) -> tuple[int, int]:
-    """The numbers of a grey page that stand for black and for white."""
-    largest = 2 ** max(_numbers(page, Tiff.BITSPERSAMPLE, (1,))) - 1
-    photometric = _number(page, Tiff.PHOTOMETRIC_INTERPRETATION, None)
-    return (largest, 0) if photometric == _WHITE_IS_ZERO else (0, largest)
-
-
-def _byte_palette(page: Tags) -> bytes | None:
-    """The palette as bytes, all reds first, where its writer put 8 bits into what holds 16; else `None`."""
-    values = _numbers(page, Tiff.COLORMAP, ())
-    return bytes(values) if values and max(values) < 256 else None
 
 
 def _read_directory(file: BinaryIO, offset: int | None = None) -> Tags:
