@@ -57,8 +57,7 @@ class Lexicon(nn.Module):
     @torch.no_grad()
     def learn_idf(self, texts: Iterable[Sequence[int]], special_ids: Iterable[int]) -> None:
         """Set each token's idf: 1 + log((1 + texts) / (1 + texts that have it)); 0 where no training text has it."""
-        num_texts, special = 0, set(special_ids)
-        document_counts: Counter[int] = Counter()
+        num_texts, special, document_counts = 0, set(special_ids), Counter[int]()
         for ids in texts:
             num_texts += 1
             document_counts.update(set(ids) - special)
@@ -90,8 +89,7 @@ class Probe(nn.Module):
     def __init__(self, config: Any, num_labels: int) -> None:
         super().__init__()
         self.vision_tower = AutoModel.from_config(config.vision_config)
-        size = pooled_size(self.vision_tower.timm_model, "stages")
-        self.vision_projection = nn.Linear(size, num_labels)
+        self.vision_projection = nn.Linear(pooled_size(self.vision_tower.timm_model, "stages"), num_labels)
         self.text_projection = nn.Linear(config.text_config.hidden_size, num_labels)
         self.lexicon = Lexicon(config.text_config.vocab_size, num_labels)
         self.absent_image = nn.Parameter(torch.zeros(num_labels))
@@ -109,15 +107,15 @@ class Probe(nn.Module):
 
         `pooled_texts` are of the rows that have a text, `tokens` are `input_ids` and their mask.
         """
-        image, text = self.absent_image.unsqueeze(0), self.absent_text.unsqueeze(0)
+        image, text, pooled_pictures = self.absent_image.unsqueeze(0), self.absent_text.unsqueeze(0), None
         if pixel_values is not None and (has_image is None or has_image.any()):
             present = pixel_values if has_image is None else pixel_values[has_image]
-            pooled = pool_pictures(self.vision_tower, present, "stages")
-            with without_autocast(pooled.device):
-                features = self.vision_projection(pooled.to(self.absent_image.dtype))
-            image = fill_absent(features, has_image, self.absent_image)
-        if pooled_texts is not None:
-            with without_autocast(pooled_texts.device):
+            pooled_pictures = pool_pictures(self.vision_tower, present, "stages")
+        with without_autocast(self.absent_image.device):
+            if pooled_pictures is not None:
+                features = self.vision_projection(pooled_pictures.to(self.absent_image.dtype))
+                image = fill_absent(features, has_image, self.absent_image)
+            if pooled_texts is not None:
                 features = self.text_projection(pooled_texts.to(self.absent_text.dtype))
-            text = fill_absent(features, has_text, self.absent_text) + self.lexicon(*tokens, has_text)
+                text = fill_absent(features, has_text, self.absent_text) + self.lexicon(*tokens, has_text)
         return image, text

@@ -70,14 +70,12 @@ def fill_absent(features: Tensor, is_present: Tensor | None, absent: Tensor) -> 
 
 def whole_rows(inputs: Mapping[str, Any], batch: int) -> Tensor:
     """Which rows have a picture and a text in the model's inputs `(batch,)`."""
-    parts = ((inputs.get("has_image"), ("pixel_values",)), (inputs.get("has_text"), ("input_ids", "text_hidden")))
-    is_whole = torch.ones(batch, dtype=torch.bool)
-    for is_present, names in parts:
-        if is_present is not None:
-            is_whole = is_whole.to(is_present.device) & is_present
-        elif all(inputs.get(name) is None for name in names):
-            is_whole = torch.zeros_like(is_whole)
-    return is_whole
+    is_whole = torch.tensor(True)
+    for modality, names in (("image", ("pixel_values",)), ("text", ("input_ids", "text_hidden"))):
+        is_given = any(inputs.get(name) is not None for name in names)
+        is_present = inputs.get(f"has_{modality}")
+        is_whole = is_whole & (is_given if is_present is None else is_present)
+    return is_whole.expand(batch)
 
 
 def mean_losses(

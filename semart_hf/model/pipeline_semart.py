@@ -51,10 +51,7 @@ class ArtClassificationPipeline(Pipeline):
     """
 
     _load_processor = True
-    _load_image_processor = False
-    _load_feature_extractor = False
-    _load_video_processor = False
-    _load_tokenizer = False
+    _load_image_processor = _load_video_processor = _load_feature_extractor = _load_tokenizer = False
 
     def __init__(self, model: Any, processor: Any = None, *, precision: str = "auto", **options: Any) -> None:
         super().__init__(model, processor=processor, **options)
@@ -175,12 +172,11 @@ class ArtClassificationPipeline(Pipeline):
         if unknown := sorted(set(options) - set(_CALL_OPTIONS)):
             allowed = [*_CALL_OPTIONS, "on_error", "batch_size", "num_workers"]
             raise TypeError(f"Got the unknown options {unknown}. Allowed are {allowed}. Correct the name.")
-        top_k, tasks = options.get("top_k"), options.get("tasks")
+        top_k, tasks, least = (options.get(name) for name in _CALL_OPTIONS)
         if top_k not in (None, "auto") and (isinstance(top_k, bool) or not isinstance(top_k, Integral) or top_k < 1):
             raise ValueError(
                 f"top_k is {top_k!r}. Allowed is a number of labels from 1, or None, or 'auto'. Give top_k=1."
             )
-        least = options.get("min_confidence")
         by_task = least if isinstance(least, Mapping) else dict.fromkeys(names, least)
         if unknown := [task for task in by_task if task not in names]:
             raise ValueError(f"min_confidence names the tasks {unknown}. Allowed are {names}. Name these.")
@@ -212,14 +208,11 @@ class ArtClassificationPipeline(Pipeline):
 
     def _forward(self, model_inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits by task, and by an input's name its vectors of unit length, zeros in rows without it."""
-        inputs = dict(model_inputs)
-        if "pixel_values" in inputs:
-            inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        output = run_model(self.model, inputs, precision=self.precision)
+        output = run_model(self.model, model_inputs, precision=self.precision)
         found = {task: values.float() for task, values in output.logits.items()}
         for modality, name in _FEATURES.items():
             vectors = F.normalize(output[f"{modality}_features"].float(), dim=-1)
-            is_present = inputs.get(f"has_{modality}", torch.full_like(vectors[:, 0], name in inputs))
+            is_present = model_inputs.get(f"has_{modality}", torch.full_like(vectors[:, 0], name in model_inputs))
             found[name] = vectors * is_present.unsqueeze(1)
         return found
 
@@ -259,11 +252,10 @@ class ArtClassificationPipeline(Pipeline):
             labelled = zip(about["labels"], scores.tolist(), strict=True)
             ranked = sorted(labelled, key=itemgetter(1), reverse=True)
             chosen, confidence = answer_of(ranked, about)
-            if top_k == "auto" and is_multi_label(about):
-                answered = {*chosen}
-                ranked = [one for one in ranked if one[0] in answered]
+            if top_k == "auto":
+                ranked = [one for one in ranked if one[0] in chosen] if is_multi_label(about) else ranked[:5]
             else:
-                ranked = ranked[: 5 if top_k == "auto" else top_k]  # type: ignore[index]  # a number, or None
+                ranked = ranked[:top_k]  # type: ignore[index]  # a number, or None
             places = dict(zip(about["labels"], about.get("positions") or (), strict=False))
             unit = {"unit": about["unit"]} if "unit" in about else {}
             answers[task] = [
@@ -288,7 +280,6 @@ class ArtClassificationPipeline(Pipeline):
 
 def save_repository(model: Any, processor: Any, folder: str | os.PathLike[str], **options: Any) -> Path:
     """The folder with what loads a model again: weights (by `save_pretrained`'s options), processor, and the code."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, **options)
     processor.save_pretrained(folder)
     custom_object_save(ArtClassificationPipeline, folder)

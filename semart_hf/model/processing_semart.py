@@ -30,7 +30,6 @@ REDUCING_GAP = 2
 # A fast tokenizer keeps padding and truncation in itself: two threads may not call it at once.
 _TOKENIZING = threading.Lock()
 KEYS = ("image", "text", "description")
-_CELL = {"bytes", "path"}  # of a `datasets.Image` column that is not decoded
 _ONE = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)
 
 
@@ -43,11 +42,7 @@ class SemArtImageProcessor(TorchvisionBackend):
     size = {"shortest_edge": 256}  # noqa: RUF012 - the base class copies its defaults
     crop_size = {"height": 224, "width": 224}  # noqa: RUF012
     default_to_square = False
-    do_resize = True
-    do_center_crop = True
-    do_rescale = True
-    do_normalize = True
-    do_convert_rgb = True
+    do_resize = do_center_crop = do_rescale = do_normalize = do_convert_rgb = True
 
     @classmethod
     def from_timm(cls, pretrained_cfg: Mapping[str, Any]) -> "SemArtImageProcessor":
@@ -76,10 +71,9 @@ class SemArtImageProcessor(TorchvisionBackend):
 
     def fetch_images(self, image_url_or_urls: Any) -> Any:
         """The pictures behind paths, URLs and bytes, in the nesting that they came in."""
-        if isinstance(image_url_or_urls, list | tuple):
+        is_batch = isinstance(image_url_or_urls, np.ndarray | Tensor) and image_url_or_urls.ndim == 4
+        if is_batch or isinstance(image_url_or_urls, list | tuple):
             return [self.fetch_images(source) for source in image_url_or_urls]
-        if isinstance(image_url_or_urls, np.ndarray | Tensor) and image_url_or_urls.ndim == 4:  # a batch
-            return [self.fetch_images(values) for values in image_url_or_urls]
         return load_picture(image_url_or_urls, least_side=self.least_side)
 
     @property
@@ -176,12 +170,10 @@ class SemArtProcessor(ProcessorMixin):
             inputs.update(self._tokens(texts, return_tensors=return_tensors, **text_options))
             if not has_text.all():
                 inputs["has_text"] = has_text
-        tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
-        if return_tensors == "np":
-            inputs |= {name: value.numpy() for name, value in tensors.items()}
-        elif return_tensors is None:
+        if return_tensors is None:
+            tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
             inputs |= {name: list(value) if value.ndim > 1 else value.tolist() for name, value in tensors.items()}
-        return BatchFeature(inputs)
+        return BatchFeature(inputs, return_tensors)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> Any:
         """Write the processor as the base class does, without what loading and calls left in the tokenizer."""
@@ -240,16 +232,14 @@ def rows(inputs: Any) -> Iterable[Any]:
 
     Of a table the columns of `KEYS` alone are read. In the place of a row that a dataset fails to read is its error.
     """
-    is_dataset = bool(getattr(inputs, "column_names", None)) and not hasattr(inputs, "to_pylist")
-    if is_dataset:
+    if getattr(inputs, "column_names", None) and not hasattr(inputs, "to_pylist"):  # a data set
         names = _checked_columns(inputs.column_names)
         # In Python's types, with pictures as files, so that they are read as all others are, one by one.
         dataset = inputs.with_format(None) if hasattr(inputs, "with_format") else inputs
         feature: Any = (getattr(dataset, "features", None) or {}).get("image")
         if type(feature).__name__ == "Image" and hasattr(dataset, "cast_column"):
             dataset = dataset.cast_column("image", type(feature)(decode=False))
-        read = _read(dataset)
-        return (row if isinstance(row, Exception) else {name: row[name] for name in names} for row in read)
+        return (row if isinstance(row, Exception) else {name: row[name] for name in names} for row in _read(dataset))
     if hasattr(inputs, "iloc") and hasattr(inputs, "columns"):
         inputs = inputs.reset_index(drop=True)  # whose labels may be called like columns
     if isinstance(inputs, Mapping) or (hasattr(inputs, "columns") and hasattr(inputs, "__getitem__")):
@@ -273,7 +263,7 @@ def picture_and_text(painting: Any, task_names: Iterable[str] = ()) -> tuple[Any
         raise TypeError(f"Got a {kind} for a painting. Allowed are a picture and {{'image': …, 'text': …}}.")
     if hasattr(painting, "iloc"):
         painting = {key: painting[key] for key in KEYS if key in painting.index}
-    if not isinstance(painting, Mapping) or set(painting) == _CELL:
+    if not isinstance(painting, Mapping) or set(painting) == {"bytes", "path"}:  # an undecoded `datasets.Image`
         painting = {"image": painting}
     if unknown := [key for key in painting if key not in (*KEYS, *task_names)]:
         raise ValueError(
