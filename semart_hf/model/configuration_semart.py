@@ -1,10 +1,8 @@
 """Configuration of the SemArt model: two towers, their fusion, what is frozen, and the ordered tasks."""
 
-import copy
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -13,15 +11,9 @@ from transformers.configuration_utils import SubConfigSpec
 
 #: A painting has one label of a task; one of labels that have an order; or several.
 KINDS = ("categorical", "ordered", "multi_label")
-# What a task may have since format 1.2, and the kinds that have it.
-_KEYS_BY_KIND = {
-    "kind": KINDS,
-    **dict.fromkeys(("positions", "unit"), ("ordered",)),
-    **dict.fromkeys(("thresholds", "separator"), ("multi_label",)),
-}
+# What a task may have since format 1.2 beside its kind, and the kind that has it.
+_KIND_BY_KEY = {"positions": "ordered", "unit": "ordered", "thresholds": "multi_label", "separator": "multi_label"}
 
-# What `pipeline` finds in config.json, to load its class from beside the weights.
-_PIPELINE = {"impl": "pipeline_semart.ArtClassificationPipeline", "pt": ["AutoModel"], "type": "multimodal"}
 # Families of text towers by their model_type, and where in a tower its layers are.
 TEXT_FAMILIES = {
     "distilbert": "transformer.layer",
@@ -116,7 +108,12 @@ class SemArtConfig(PreTrainedConfig):
             )
         if (found := self.vision_config.model_type) != "timm_wrapper":
             raise ValueError(f"vision_config has model_type {found!r}, but it must be 'timm_wrapper'. Give another.")
-        check_text_config(self.text_config)
+        found, is_decoder = self.text_config.model_type, getattr(self.text_config, "is_decoder", False)
+        if found not in TEXT_FAMILIES or is_decoder:
+            raise ValueError(
+                f"text_config has model_type {found!r}{' and is_decoder=True' if is_decoder else ''}, but it must be "
+                f"an encoder of {', '.join(TEXT_FAMILIES)}. Choose 'distilbert/distilbert-base-uncased', say."
+            )
         for name, allowed in {"vision_pooling": ("last", "stages"), "text_pooling": ("first", "mean")}.items():
             if (value := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name} is {value!r}. Allowed are {' and '.join(map(repr, allowed))}. Give one.")
@@ -143,8 +140,9 @@ class SemArtConfig(PreTrainedConfig):
         return super().from_dict({**config_dict, **overrides}, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """What `config.json` holds."""
-        return {**super().to_dict(), "custom_pipelines": {"art-classification": copy.deepcopy(_PIPELINE)}}
+        """What `config.json` holds, where `pipeline` finds its class, to load it from beside the weights."""
+        ours = {"impl": "pipeline_semart.ArtClassificationPipeline", "pt": ["AutoModel"], "type": "multimodal"}
+        return {**super().to_dict(), "custom_pipelines": {"art-classification": ours}}
 
     @property
     def task_names(self) -> list[str]:
@@ -155,12 +153,12 @@ class SemArtConfig(PreTrainedConfig):
         """Take other tasks, and number their labels again; a `ValueError` if they are malformed."""
         _check_tasks(tasks or [])
         self.tasks = tasks
-        has_kinds = any(set(task) & set(_KEYS_BY_KIND) for task in tasks or [])
+        has_kinds = any(set(task) & {"kind", *_KIND_BY_KEY} for task in tasks or [])
         if self.format_version in ("1.0", "1.1") and (has_kinds or self.vision_pooling != "last"):
             self.format_version = "1.2"
         has_several = len(tasks or []) > 1
-        pairs = [(f"{task['name']}: " if has_several else "", task["labels"]) for task in tasks or []]
-        labels = [prefix + label for prefix, labels in pairs for label in labels]
+        names = ((task["name"], label) for task in tasks or [] for label in task["labels"])
+        labels = [f"{task}: {label}" if has_several else label for task, label in names]
         self.id2label = dict(enumerate(labels))
         self.label2id = {label: index for index, label in enumerate(labels)}
 
@@ -196,14 +194,6 @@ class SemArtConfig(PreTrainedConfig):
         raise ValueError(f"Unknown task {task!r}: this model's tasks are {self.task_names}. Name one of them.")
 
 
-def new_config(**given: Any) -> SemArtConfig:
-    """The configuration of a new model; a `ValueError` for a field that there is not."""
-    allowed = [field.name for field in fields(SemArtConfig)]
-    if unknown := sorted({*given} - {*allowed}):
-        raise ValueError(f"Got the fields {unknown}. Allowed are {allowed}. Correct the name.")
-    return SemArtConfig(**given)
-
-
 def label_columns(tasks: Iterable[Mapping[str, Any]]) -> dict[str, slice]:
     """The columns of `labels` by task name: see `SemArtConfig.label_columns`."""
     columns: dict[str, slice] = {}
@@ -219,20 +209,10 @@ def is_multi_label(task: Mapping[str, Any]) -> bool:
     return task.get("kind") == "multi_label"
 
 
-def check_text_config(config: Any, name: str = "text_config") -> None:
-    """Refuse the configuration of a text tower that is no encoder of `TEXT_FAMILIES`, by a `ValueError`."""
-    is_decoder = getattr(config, "is_decoder", False)
-    if config.model_type not in TEXT_FAMILIES or is_decoder:
-        raise ValueError(
-            f"{name} has model_type {config.model_type!r}{' and is_decoder=True' if is_decoder else ''}, but it must "
-            f"be an encoder of {', '.join(TEXT_FAMILIES)}. Choose 'distilbert/distilbert-base-uncased', say."
-        )
-
-
 def _check_tasks(tasks: list[dict[str, Any]]) -> None:
     example = "tasks=[{'name': 'type', 'labels': ['landscape', 'portrait']}]"
     for task in tasks:
-        is_known = {"name", "labels"} <= set(task) <= {"name", "labels", "column", "rule", *_KEYS_BY_KIND}
+        is_known = {"name", "labels"} <= set(task) <= {"name", "labels", "column", "rule", "kind", *_KIND_BY_KEY}
         if not is_known or not isinstance(task["name"], str) or not task["name"].isidentifier():
             raise ValueError(f"A task must have a 'name' (an identifier) and 'labels', got {task!r}. Write {example}.")
         if not all(isinstance(task.get(key), str | None) for key in ("column", "rule", "unit", "separator")):
@@ -248,14 +228,12 @@ def _check_tasks(tasks: list[dict[str, Any]]) -> None:
 
 
 def _check_kind(task: dict[str, Any]) -> None:
-    name, kind, num_labels = task["name"], task.get("kind"), len(task["labels"])
-    if kind not in (None, *KINDS):
+    name, kind, num_labels = task["name"], task.get("kind", KINDS[0]), len(task["labels"])
+    if kind not in KINDS:
         raise ValueError(f"Got the kind {kind!r} of task {name!r}. Allowed are {list(KINDS)}. Choose one.")
-    for key, allowed in _KEYS_BY_KIND.items():
-        if key in task and kind not in allowed:
-            raise ValueError(
-                f"Got {key} for task {name!r} of kind {kind!r}. Only {allowed[0]!r} has them. Leave them out."
-            )
+    for key, owner in _KIND_BY_KEY.items():
+        if key in task and kind != owner:
+            raise ValueError(f"Got {key} for task {name!r} of kind {kind!r}. Only {owner!r} has them. Leave them out.")
     ranges = {"positions": (-math.inf, math.inf, "or null"), "thresholds": (0, 1, "from 0 to 1")}
     for key, (least, most, words) in ranges.items():
         numbers = task.get(key, [0.5] * num_labels)

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -11,26 +12,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import cached_file
+from transformers.utils import cached_file, can_return_tuple, logging
 
-from .configuration_semart import SemArtConfig, new_config
+from .configuration_semart import SemArtConfig
 from .linear_semart import Lexicon, Probe
 from .loading_semart import HUB_OPTIONS, reorder_heads, resolve_configs, verify_start
 from .output_semart import SemArtOutput, check_inputs, fill_absent, mean_losses
-from .techniques_semart import without_autocast
+from .techniques_semart import evaluation_mode, without_autocast
 from .towers_semart import (
     build_text_tower,
     fill_tower,
     frozen_modules,
     frozen_parameters,
-    keep_in_evaluation,
     pool_pictures,
     pool_tokens,
     pooled_size,
     resolve_text_config,
     resolve_vision_config,
     run_layers,
-    set_vision_checkpointing,
 )
 
 
@@ -124,15 +123,17 @@ class SemArtForArtClassification(PreTrainedModel):
         """
         if pretrained not in (True, False, "vision", "text"):
             raise ValueError(f"pretrained is {pretrained!r}. Allowed are True, False, 'vision', 'text'. Give one.")
-        loaded = [name for name in ("vision", "text") if pretrained in (True, name)]
-        for name, source in (("vision", vision), ("text", text)):
-            if name in loaded and isinstance(source, PreTrainedConfig):
+        allowed = [field.name for field in fields(SemArtConfig)]
+        if unknown := sorted({*config_fields} - {*allowed}):
+            raise ValueError(f"Got the fields {unknown}. Allowed are {allowed}. Correct the name.")
+        loaded = {name: source for name, source in (("vision", vision), ("text", text)) if pretrained in (True, name)}
+        for name, source in loaded.items():
+            if isinstance(source, PreTrainedConfig):
                 raise ValueError(f"Got a configuration as {name} tower, which has no weights. Give a folder.")
-        shown: dict[str, Any] = {"image_size": image_size, "crop_pct": crop_pct, "crop_mode": crop_mode}
-        vision_config = resolve_vision_config(vision, pretrained="vision" in loaded, **shown)
+        vision_config = resolve_vision_config(vision, "vision" in loaded, image_size, crop_pct, crop_mode)
         text_config = resolve_text_config(text)
-        model = cls(new_config(vision_config=vision_config, text_config=text_config, tasks=tasks, **config_fields))
-        fill_tower(model.vision_tower, vision if "vision" in loaded else None)
+        model = cls(SemArtConfig(vision_config=vision_config, text_config=text_config, tasks=tasks, **config_fields))
+        fill_tower(model.vision_tower, loaded.get("vision"))
         if "text" in loaded:
             fill_tower(model.text_tower, text)
         if model.probe is not None:
@@ -175,13 +176,12 @@ class SemArtForArtClassification(PreTrainedModel):
         """
         forgotten = dict.fromkeys(("task_weights", "temperatures", "confidence_risks"))
         hub_options = {name: options[name] for name in HUB_OPTIONS if name in options}
-        kind = PreTrainedConfig.get_config_dict(model, **hub_options)[0].get("model_type")
-        if kind != cls.config_class.model_type:
+        saved, _ = PreTrainedConfig.get_config_dict(model, **hub_options)
+        if (kind := saved.get("model_type")) != cls.config_class.model_type:
             raise ValueError(f"Got {model}, of the model type {kind!r}. A start is a SemArt model. Give one.")
         try:
             started = cls.from_pretrained(model, tasks=tasks, dtype=torch.float32, **forgotten, **options)
-            saved = cls.config_class.from_pretrained(model, **hub_options)
-            verify_start(started, cached_file(model, "model.safetensors", **hub_options), saved.tasks)
+            verify_start(started, cached_file(model, "model.safetensors", **hub_options), saved["tasks"])
         except SafetensorError as error:
             raise ValueError(f"The weights of {model} are damaged ({error}). Fetch them again.") from error
         return started
@@ -202,9 +202,16 @@ class SemArtForArtClassification(PreTrainedModel):
     def train(self, mode: bool = True) -> "SemArtForArtClassification":
         """Set training mode, except in frozen modules, and in BatchNorm layers whose parameters do not learn."""
         super().train(mode)
-        keep_in_evaluation(self, getattr(self, "_frozen_modules", ()))
+        for module in getattr(self, "_frozen_modules", ()):
+            module.eval()
+        # Adapters, and whoever freezes parameters by hand, would leave weights with statistics of another model.
+        for module in self.modules():
+            own = list(module.parameters()) if hasattr(module, "running_mean") else []
+            if own and not any(parameter.requires_grad for parameter in own):
+                module.eval()
         return self
 
+    @can_return_tuple
     def forward(
         self,
         pixel_values: Tensor | None = None,
@@ -216,9 +223,8 @@ class SemArtForArtClassification(PreTrainedModel):
         text_hidden: Tensor | None = None,
         text_depth: int | None = None,
         each_alone: bool = False,
-        return_dict: bool | None = None,
-    ) -> SemArtOutput | tuple[Any, ...]:
-        """Logits `(batch, num_labels)` of each task, and the loss where labels are given.
+    ) -> SemArtOutput:
+        """Logits `(batch, num_labels)` of each task, and with labels the loss; with `return_dict=False` as a tuple.
 
         Args:
             pixel_values: Normalised pictures `(batch, 3, height, width)`; `None`: no painting of the batch has one.
@@ -231,7 +237,6 @@ class SemArtForArtClassification(PreTrainedModel):
             text_hidden: `(batch, tokens, dim)` of `encode_frozen_text`; of `input_ids` beside it, a lexicon reads.
             text_depth: How many of the text tower's layers `text_hidden` has passed; `None`: all that are frozen.
             each_alone: Whether the output has `alone_logits`.
-            return_dict: `False` returns a tuple; `None` is the configuration's choice.
 
         Raises:
             ValueError: If the batch has neither pictures nor texts, lacks tokens, or shapes disagree.
@@ -265,13 +270,19 @@ class SemArtForArtClassification(PreTrainedModel):
         loss, task_losses = mean_losses(logits, labels, self.config)
         alone = {"image": self._by_task(by_image), "text": self._by_task(by_text)} if each_alone else None
         scale = self.logit_scale.exp().clamp(max=100) if self.config.contrastive else None  # as in CLIP
-        output = SemArtOutput(loss, logits, task_losses, features, alone, image, text, scale)
-        use_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if use_dict else output.to_tuple()
+        return SemArtOutput(loss, logits, task_losses, features, alone, image, text, scale)
 
     def get_image_features(self, pixel_values: Tensor, normalize: bool = False) -> Tensor:
         """Vectors of pictures `(batch, fusion_dim)` in the space that texts share; of unit length with `normalize`."""
-        features = self._image_features(pixel_values)
+        if self.vision_tower.device.type == "meta" and not pixel_values.is_meta:
+            raise ValueError(
+                "The vision tower is offloaded, where it cannot be called. Allowed is a device; the text tower may be "
+                "offloaded. Give the vision tower a device in device_map ('vision_tower': 'cpu'), or more max_memory."
+            )
+        if (size := self.config.network_image_size) is not None:
+            pixel_values = F.interpolate(pixel_values, (size, size), mode="bilinear", align_corners=False)
+        pooled = pool_pictures(self.vision_tower, pixel_values, self.config.vision_pooling)
+        features: Tensor = self.vision_projection(pooled)
         return F.normalize(features.float(), dim=-1) if normalize else features
 
     def get_text_features(
@@ -284,28 +295,15 @@ class SemArtForArtClassification(PreTrainedModel):
     def encode_images(self, pixel_values: Tensor | None, has_image: Tensor | None, batch: int) -> Tensor:
         """Projected vision features `(batch, fusion_dim)`; the learned vector where a row has no picture."""
         if pixel_values is None or (has_image is not None and not has_image.any()):
-            unused = (self.vision_tower, self.vision_projection)
-            return self._absent(self.absent_image, batch, self._placeholder_image, *unused)
+            return self._absent(self.absent_image, batch, self._blank_image, self.vision_tower, self.vision_projection)
         # Placeholder pictures never enter the tower: they would count in the statistics of its BatchNorm layers.
         present = pixel_values if has_image is None else pixel_values[has_image]
-        return fill_absent(self._image_features(present), has_image, self.absent_image)
-
-    def _image_features(self, pixel_values: Tensor) -> Tensor:
-        if self.vision_tower.device.type == "meta" and not pixel_values.is_meta:
-            raise ValueError(
-                "The vision tower is offloaded, where it cannot be called. Allowed is a device; the text tower may be "
-                "offloaded. Give the vision tower a device in device_map ('vision_tower': 'cpu'), or more max_memory."
-            )
-        if (size := self.config.network_image_size) is not None:
-            pixel_values = F.interpolate(pixel_values, (size, size), mode="bilinear", align_corners=False)
-        pooled = pool_pictures(self.vision_tower, pixel_values, self.config.vision_pooling)
-        features: Tensor = self.vision_projection(pooled)
-        return features
+        return fill_absent(self.get_image_features(present), has_image, self.absent_image)
 
     def project_texts(self, pooled: Tensor | None, has_text: Tensor | None, batch: int) -> Tensor:
         """Projected text features `(batch, fusion_dim)`; the learned vector where a row has no text."""
         if pooled is None:
-            return self._absent(self.absent_text, batch, self._placeholder_text, self.text_tower, self.text_projection)
+            return self._absent(self.absent_text, batch, self._blank_text, self.text_tower, self.text_projection)
         return fill_absent(self.text_projection(pooled), has_text, self.absent_text)
 
     def pool_texts(
@@ -368,17 +366,13 @@ class SemArtForArtClassification(PreTrainedModel):
     # Distributed processes wait for the gradient of every parameter: what a batch does not use gives zeros. Where the
     # parameters are sharded, all processes must even run the same modules to put the shards together.
 
-    def _placeholder_image(self) -> Tensor:
+    def _blank_image(self) -> Tensor:
         pixel_values = self.absent_image.new_zeros(1, *self.config.vision_config.pretrained_cfg["input_size"])
-        self.vision_tower.eval()  # it does not count in the statistics of BatchNorm
-        features = self._image_features(pixel_values)
-        self.train(self.training)
-        return features
+        with evaluation_mode(self.vision_tower):  # it does not count in the statistics of BatchNorm
+            return self.get_image_features(pixel_values)
 
-    def _placeholder_text(self) -> Tensor:
-        input_ids = torch.zeros(1, 1, dtype=torch.long, device=self.absent_text.device)
-        features: Tensor = self.text_projection(self.text_tower(input_ids=input_ids).last_hidden_state[:, 0])
-        return features
+    def _blank_text(self) -> Tensor:
+        return self.get_text_features(torch.zeros(1, 1, dtype=torch.long, device=self.absent_text.device))
 
     def _absent(self, vector: Tensor, batch: int, placeholder: Callable[[], Tensor], *unused: nn.Module) -> Tensor:
         features = vector.expand(batch, -1)
@@ -394,7 +388,11 @@ class SemArtForArtClassification(PreTrainedModel):
         if enable and getattr(function, "keywords", {}).get("use_reentrant"):
             raise ValueError("Got use_reentrant=True, with which nothing behind frozen parts learns. Leave it out.")
         super()._set_gradient_checkpointing(enable=enable, **kwargs)
-        set_vision_checkpointing(self.vision_tower.timm_model, enable)
+        has_statistics = any(hasattr(module, "running_mean") for module in self.vision_tower.modules())
+        if enable and has_statistics:  # a batch would count twice
+            remark = "Gradient checkpointing leaves out the vision tower, which has BatchNorm layers."
+            logging.get_logger(__name__).warning(remark)
+        self.vision_tower.timm_model.set_grad_checkpointing(enable and not has_statistics)
 
 
 SemArtForArtClassification.register_for_auto_class("AutoModel")

@@ -3,7 +3,6 @@
 import copy
 import difflib
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import timm
@@ -14,18 +13,15 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, DistilBertConfig, PreTrainedConfig, TimmWrapperConfig
 from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
-from transformers.utils import cached_file, logging
+from transformers.utils import cached_file
 
-from .configuration_semart import TEXT_FAMILIES, check_text_config
+from .configuration_semart import TEXT_FAMILIES
 
-logger = logging.get_logger(__name__)
 # What of a tower's `pretrained_cfg` its transform depends on, and whose weights it had.
 _KEPT_OF_CFG = (
     "architecture", "crop_mode", "crop_pct", "fixed_input_size", "input_size",
     "interpolation", "mean", "std", "tag", "license",
 )  # fmt: skip
-# As the first BERT checkpoints have them, which transformers renames too.
-_OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
 def vision_stages(tower: Any) -> list[list[str]]:
@@ -78,19 +74,6 @@ def frozen_modules(model: nn.Module, parameters: set[int]) -> list[nn.Module]:
     return frozen
 
 
-def keep_in_evaluation(model: nn.Module, frozen: Iterable[nn.Module]) -> None:
-    """Put frozen modules into evaluation mode, and layers with statistics whose own parameters do not learn.
-
-    Adapters, and whoever freezes parameters by hand, would otherwise leave weights with statistics of another model.
-    """
-    for module in frozen:
-        module.eval()
-    for module in model.modules():
-        own = list(module.parameters()) if hasattr(module, "running_mean") else []
-        if own and not any(parameter.requires_grad for parameter in own):
-            module.eval()
-
-
 def frozen_parameters(model: Any) -> set[int]:
     """Identities of the parameters that a model's configuration freezes."""
     config, timm_model = model.config, model.vision_tower.timm_model
@@ -117,7 +100,6 @@ def frozen_parameters(model: Any) -> set[int]:
 
 def resolve_vision_config(
     vision: str | os.PathLike[str] | PreTrainedConfig,
-    *,
     pretrained: bool,
     image_size: int | None = None,
     crop_pct: float | None = None,
@@ -128,13 +110,11 @@ def resolve_vision_config(
         raise ValueError(f"crop_pct is {crop_pct}, but it is the share of a picture's sides: above 0, at most 1.")
     if crop_mode not in (None, "center", "squash"):
         raise ValueError(f"crop_mode is {crop_mode!r}. Allowed are 'center' and 'squash'. Give one.")
-    is_config = isinstance(vision, PreTrainedConfig)
     name = os.fspath(vision) if isinstance(vision, str | os.PathLike) else str(vision)
-    is_timm_name = not (is_config or os.path.isdir(name) or "/" in name)
-    settings: dict[str, Any] = {"architecture": name}
-    if not is_timm_name:
-        config: Any = vision if is_config else AutoConfig.from_pretrained(name, trust_remote_code=False)
-        settings = config.to_dict()
+    config: Any = vision if isinstance(vision, PreTrainedConfig) else None
+    if config is None and (os.path.isdir(name) or "/" in name):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    settings: dict[str, Any] = {"architecture": name} if config is None else config.to_dict()
     architecture = str(settings.get("architecture") or name)
     if not timm.is_model(architecture):
         close = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
@@ -144,7 +124,7 @@ def resolve_vision_config(
             f"timm {timm.__version__}.{hint} Give for example 'timm/resnet18.a1_in1k'."
         )
     cfg = settings.get("pretrained_cfg") or timm.get_pretrained_cfg(architecture, allow_unregistered=False).to_dict()
-    if pretrained and is_timm_name:
+    if pretrained and config is None:
         tag = f".{cfg['tag']}" if cfg.get("tag") and "." not in name else ""
         raise ValueError(
             f"The vision tower {name!r} is a timm name, but pretrained weights come from a Hub id or a local "
@@ -161,10 +141,9 @@ def resolve_vision_config(
         cfg["input_size"] = [3, image_size, image_size]
     if crop_pct is not None:
         cfg["crop_pct"] = float(crop_pct)
-    if crop_mode is not None:
-        cfg["crop_mode"] = crop_mode
-    if cfg.get("crop_mode") != "squash":  # the processor adds no borders, which few towers ask for: they get crops
-        cfg.pop("crop_mode", None)
+    own_mode = cfg.pop("crop_mode", None)
+    if (crop_mode or own_mode) == "squash":  # the processor adds no borders, which few towers ask for: they get crops
+        cfg["crop_mode"] = "squash"
     return TimmWrapperConfig(
         architecture=architecture, model_args=args or None, pretrained_cfg=cfg, num_labels=0, label_names=[]
     )
@@ -172,19 +151,10 @@ def resolve_vision_config(
 
 def resolve_text_config(text: str | os.PathLike[str] | PreTrainedConfig) -> PreTrainedConfig:
     """The configuration of a text tower behind a Hub id, a local folder or a configuration."""
-    config = text if isinstance(text, PreTrainedConfig) else AutoConfig.from_pretrained(text, trust_remote_code=False)
-    check_text_config(config, f"The text tower {text if isinstance(text, str) else type(text).__name__!r}")
-    config = copy.deepcopy(config)
+    is_config = isinstance(text, PreTrainedConfig)
+    config: Any = copy.deepcopy(text) if is_config else AutoConfig.from_pretrained(text, trust_remote_code=False)
     config.dtype = None  # a source that was saved in half precision is trained in full
     return config
-
-
-def set_vision_checkpointing(timm_model: Any, enable: bool) -> None:
-    """Whether a timm model computes activations again; never with BatchNorm, which would count a batch twice."""
-    has_statistics = any(hasattr(module, "running_mean") for module in timm_model.modules())
-    if enable and has_statistics:
-        logger.warning("Gradient checkpointing leaves out the vision tower, which has BatchNorm layers.")
-    timm_model.set_grad_checkpointing(enable and not has_statistics)
 
 
 def fill_tower(tower: Any, source: Any) -> None:
@@ -195,14 +165,8 @@ def fill_tower(tower: Any, source: Any) -> None:
         fresh = timm.create_model(tower.config.architecture, pretrained=False, num_classes=0, **args)
         tower.timm_model.load_state_dict(fresh.state_dict())
         return
-    loaded = AutoModel.from_pretrained(
-        source,
-        config=tower.config,
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-        **text_options(tower.config),
-    )
+    options = {"use_safetensors": True, "trust_remote_code": False, **text_options(tower.config)}
+    loaded = AutoModel.from_pretrained(source, config=tower.config, dtype=torch.float32, **options)
     tower.load_state_dict(loaded.state_dict(), assign=True)
     verify_tower(tower, source)
 
@@ -212,8 +176,8 @@ def verify_tower(tower: nn.Module, source: str | os.PathLike[str]) -> None:
     state, saved = tower.state_dict(), {}
     for key, value in load_file(cached_file(source, "model.safetensors")).items():
         name = key.removeprefix(f"{getattr(tower, 'base_model_prefix', '')}.")
-        for old, new in _OLD_NAMES.items():
-            name = name.replace(old, new)
+        # The first BERT checkpoints have other names, which transformers changes too.
+        name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         saved[name if name in state else f"timm_model.{name}"] = value
     check_arrived(source, state, saved)
 
@@ -221,11 +185,8 @@ def verify_tower(tower: nn.Module, source: str | os.PathLike[str]) -> None:
 def check_arrived(source: Any, wanted: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
     """A `ValueError` where a wanted tensor is not among the saved ones, or differs from them."""
     missing = [name for name in wanted if name not in saved]
-    different = [
-        name
-        for name, value in wanted.items()
-        if name in saved and not torch.equal(value.cpu(), saved[name].to(value.dtype))
-    ]
+    found = [name for name in wanted if name in saved]
+    different = [name for name in found if not torch.equal(wanted[name].cpu(), saved[name].to(wanted[name].dtype))]
     if missing or different:
         raise ValueError(
             f"The weights of {os.fspath(source)!r} did not arrive: of {len(wanted)} tensors, {len(missing)} are not "
@@ -259,38 +220,29 @@ class FirstTokenBlock(TransformerBlock):
 
     def forward(self, hidden_states: Tensor, attention_mask: Any = None, **kwargs: Any) -> Tensor:
         """The first token's hidden state `(batch, 1, dim)` after this layer."""
+        attention, first = self.attention, hidden_states[:, :1]
+        linears = (attention.k_lin, attention.v_lin)
         # Masks of flash and flex attention have forms of their own, which those kernels alone can read.
         is_usual_mask = attention_mask is None or (isinstance(attention_mask, Tensor) and attention_mask.ndim == 4)
-        linears = (self.attention.k_lin, self.attention.v_lin)
         if not (is_usual_mask and all(_is_plain(linear, hidden_states) for linear in linears)):
-            whole: Tensor = super().forward(hidden_states, attention_mask, **kwargs)
-            return whole[:, :1]
-        first = hidden_states[:, :1]
-        mask = None if attention_mask is None else attention_mask[:, 0, :1]
-        attended = self.sa_layer_norm(self._attend(first, hidden_states, mask) + first)
-        output: Tensor = self.output_layer_norm(self.ffn(attended) + attended)
-        return output
-
-    def _attend(self, first: Tensor, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        attention = self.attention
+            return super().forward(hidden_states, attention_mask, **kwargs)[:, :1]
         num_heads, head_size = attention.n_heads, attention.attention_head_size
         (key_weight, key_bias), (value_weight, value_bias) = (
-            (linear.weight.unflatten(0, (num_heads, -1)), linear.bias.view(num_heads, -1))
-            for linear in (attention.k_lin, attention.v_lin)
+            (linear.weight.unflatten(0, (num_heads, -1)), linear.bias.view(num_heads, -1)) for linear in linears
         )
         query = attention.q_lin(first).unflatten(-1, (num_heads, head_size)).squeeze(1) * head_size**-0.5
-        scores = torch.einsum("bhs,hsd->bhd", query, key_weight) @ hidden.transpose(1, 2)
+        scores = torch.einsum("bhs,hsd->bhd", query, key_weight) @ hidden_states.transpose(1, 2)
         scores = scores + (query * key_bias).sum(-1, keepdim=True)
-        if mask is not None and mask.dtype == torch.bool:
-            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-        elif mask is not None:
-            scores = scores + mask
-        weights = attention.dropout(scores.softmax(-1)).to(hidden.dtype)
-        mixed = torch.einsum("bhd,hsd->bhs", weights @ hidden, value_weight)
+        if attention_mask is not None and attention_mask.dtype == torch.bool:
+            scores = scores.masked_fill(~attention_mask[:, 0, :1], torch.finfo(scores.dtype).min)
+        elif attention_mask is not None:
+            scores = scores + attention_mask[:, 0, :1]
+        weights = attention.dropout(scores.softmax(-1)).to(hidden_states.dtype)
+        mixed = torch.einsum("bhd,hsd->bhs", weights @ hidden_states, value_weight)
         # Dropout leaves weights that do not add up to 1.
         mixed = mixed + weights.sum(-1, keepdim=True) * value_bias
-        attended: Tensor = attention.out_lin(mixed.flatten(1).unsqueeze(1))
-        return attended
+        attended = self.sa_layer_norm(attention.out_lin(mixed.flatten(1).unsqueeze(1)) + first)
+        return self.output_layer_norm(self.ffn(attended) + attended)
 
 
 def _is_plain(linear: nn.Module, hidden: Tensor) -> bool:
@@ -320,8 +272,7 @@ def text_options(config: PreTrainedConfig) -> dict[str, Any]:
 
 def text_layers(tower: Any) -> nn.ModuleList:
     """The layers of a text tower, in their order."""
-    layers: nn.ModuleList = tower.get_submodule(TEXT_FAMILIES[tower.config.model_type])
-    return layers
+    return tower.get_submodule(TEXT_FAMILIES[tower.config.model_type])
 
 
 def computed_with(config: PreTrainedConfig) -> dict[str, Any]:
@@ -355,25 +306,17 @@ def run_layers(tower: Any, hidden: Tensor, attention_mask: Tensor | None, start:
     if start >= stop:
         return hidden
     layers: list[Any] = list(text_layers(tower))
+    masks: dict[Any, Any] = {"sliding_attention": create_bidirectional_sliding_window_mask}
     options = {"config": tower.config, "inputs_embeds": hidden, "attention_mask": attention_mask}
-    if tower.config.model_type != "modernbert":
-        mask = create_bidirectional_mask(**options)
-        for layer in layers[start:stop]:
-            hidden = layer(hidden, mask)
-        return hidden
-    masks = {
-        "full_attention": create_bidirectional_mask,
-        "sliding_attention": create_bidirectional_sliding_window_mask,
-    }
-    numbers = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
-    shared = {  # by kind of attention: the mask, and the positions' angles
-        kind: (masks[kind](**options), tower.rotary_emb(hidden, numbers, kind))
-        for kind in {layer.attention_type for layer in layers[start:stop]}
-    }
+    shared: dict[Any, dict[str, Any]] = {}  # what layers of one kind of attention have in common; ModernBERT has two
+    for kind in {getattr(layer, "attention_type", None) for layer in layers[start:stop]}:
+        shared[kind] = {"attention_mask": masks.get(kind, create_bidirectional_mask)(**options)}
+        if kind is not None:
+            numbers = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
+            shared[kind]["position_embeddings"] = tower.rotary_emb(hidden, numbers, kind)
     for layer in layers[start:stop]:
-        mask, angles = shared[layer.attention_type]
-        hidden = layer(hidden, mask, position_embeddings=angles)
-    return tower.final_norm(hidden) if stop == len(layers) else hidden
+        hidden = layer(hidden, **shared[getattr(layer, "attention_type", None)])
+    return tower.final_norm(hidden) if stop == len(layers) and hasattr(tower, "final_norm") else hidden
 
 
 def pool_tokens(hidden: Tensor, attention_mask: Tensor | None, pooling: str) -> Tensor:
