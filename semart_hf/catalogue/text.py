@@ -131,13 +131,11 @@ def _parts(columns: tuple[str, ...] | str) -> list[_Part]:
         return [_Part(column.lower(), joint=". ") for column in columns]
     parts: list[_Part] = []
     for literal, column in template_parts(columns):
-        if column is None:
-            parts[-1] = parts[-1]._replace(after=literal)
-        elif not parts:
-            parts.append(_Part(column.lower(), before=literal))
-        else:
-            after, joint, before = _BETWEEN.fullmatch(literal).groups()  # type: ignore[union-attr]
+        is_between = bool(parts) and column is not None
+        after, joint, before = _BETWEEN.findall(literal)[0] if is_between else (literal, "", literal)
+        if parts:
             parts[-1] = parts[-1]._replace(after=after)
+        if column is not None:
             parts.append(_Part(column.lower(), joint, before))
     return parts
 

@@ -174,7 +174,7 @@ def write_dataset(
         if with_rows := [path for path, note in zip(paths, notes, strict=True) if note["rows"]]:
             files[split] = with_rows
     pictured = [row for row in rows if "picture" in row]
-    _check(tables, problems, len(rows), len(pictured), strict, min_pictures)
+    _check(tables, rows, problems, strict, min_pictures)
     copies = find_copies(rows)
     for copy in copies:
         row, earlier = rows[copy.row], rows[copy.earlier_row]
@@ -184,10 +184,8 @@ def write_dataset(
             detail += f"; {copy.num_bits} of 256 bits of their signatures differ"
         place = (row["row"], row["place"][0], row["image_file"])
         problems.append(Problem(*place, copy.kind, detail, "kept", row["release"]))
-    order = {split: number for number, split in enumerate(tables.splits)}
-    problems.sort(
-        key=lambda at: (order.get(at.split or "", len(order)), at.release or "", at.row or 0, at.problem, at.detail)
-    )
+    order = {split: number for number, split in enumerate(tables.splits, start=-len(tables.splits))}  # others last
+    problems.sort(key=lambda at: (order.get(at.split or "", 0), at.release or "", at.row or 0, at.problem, at.detail))
     formats, sizes = Counter(row["source_format"] for row in pictured), [row["source_size"] for row in pictured]
     summary = {
         **_counts(tables, rows, problems),
@@ -211,15 +209,13 @@ def write_dataset(
                 path.rename(folder / "data" / f"{split}-{number:05d}-of-{len(paths):05d}.parquet")
 
 
-def _check(
-    tables: ReleaseTables, problems: Sequence[Problem], num_kept: int, num_pictures: int, strict: bool, least: float
-) -> None:
+def _check(tables: ReleaseTables, rows: list[Any], problems: Sequence[Problem], strict: bool, least: float) -> None:
     """Refuse rows that make no dataset; `least` is the share of the named pictures that can be read."""
     unusable = [problem for problem in problems if problem.problem != "empty_description"]
     lost = [found.sentence for found in unusable if found.action in ("dropped", "kept as text") and found.image_file]
-    named = sum(name is not None for rows in tables.splits.values() for name in cells_of(rows, "image_file"))
-    check_enough_pictures(named, num_pictures, lost, least)
-    if not num_kept:
+    named = sum(name is not None for table in tables.splits.values() for name in cells_of(table, "image_file"))
+    check_enough_pictures(named, sum("picture" in row for row in rows), lost, least)
+    if not rows:
         raise ValueError(
             f"Got a catalogue of {sum(map(len, tables.splits.values()))} rows, none of which has a usable picture or "
             "a text. Check the folder of pictures and the text columns."
@@ -235,9 +231,7 @@ def _check(
         )
 
 
-def _counts(
-    tables: ReleaseTables, rows: Sequence[Mapping[str, Any]], problems: Sequence[Problem]
-) -> dict[str, dict[str, dict[str, int]]]:
+def _counts(tables: ReleaseTables, rows: Sequence[Mapping[str, Any]], problems: Sequence[Problem]) -> dict[str, Any]:
     """By split, numbers of rows (read, kept, …), of findings, and of the rows with a text that name each label."""
     dropped_by_reader = Counter(problem.split for problem in tables.problems if problem.action == "dropped")
     tasks = [task.name for task in tables.tasks if task.source not in ("author", "date") and task.name != "timeframe"]

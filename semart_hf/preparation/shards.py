@@ -244,7 +244,6 @@ def _kept_rows(shard: Shard, options: PreparationOptions, note: dict[str, Any]) 
 
 def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema) -> None:
     compression = dict.fromkeys(schema.names, "zstd") | {"image.bytes": "none", "image.path": "zstd"}
-    del compression["image"]
     options = {"compression": compression, "write_page_index": True, "write_page_checksum": True}
     with atomic_file(path) as unfinished, pq.ParquetWriter(unfinished, schema, **options) as writer:
         while group := list(islice(rows, ROWS_PER_GROUP)):
