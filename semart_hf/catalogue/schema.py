@@ -16,8 +16,7 @@ from .rules import RULES
 #: like any other, as in the SemArt literature (Garcia & Vogiatzis 2018, section 5).
 UNKNOWN = "UNK"
 _PERIOD = re.compile(r"(\d{1,4})\s*[-–]\s*(\d{1,4})")
-# Separators that a column of text is read with where none is named, if it has one of them and not the other.
-_SEPARATORS = ("|", ";")
+_SEPARATORS = ("|", ";")  # of a column of text where none is named, if it has one of them and not the other
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,8 @@ def _read_task(entry: str | Mapping[str, Any]) -> Task:
         (wrong_unit, f"the unit {unit!r} of task {name}. Allowed is one word. Write e.g. unit: cm."),
         (task.separator == "", f"an empty separator of task {name}. Allowed is e.g. ';'. Give one or leave it out."),
     ]
-    for is_fault, fault in faults:
-        if is_fault:
-            raise ValueError(f"Got {fault}")
+    if found := [fault for is_fault, fault in faults if is_fault]:
+        raise ValueError(f"Got {found[0]}")
     return task
 
 

@@ -27,8 +27,7 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "validation", "test")  #: by their names in `datasets`, in their order
 #: Columns that every prepared dataset has between `image` and the columns that only some releases have.
 TEXT_COLUMNS = ("image_file", "description", "author", "title", "technique", "date")
-#: Columns that say where a row comes from; a dataset made of the rows leaves them out.
-ORIGIN_COLUMNS = ("row_number", "images_folder")
+ORIGIN_COLUMNS = ("row_number", "images_folder")  #: where a row comes from; a dataset made of it leaves them out
 #: Columns that are made on the way: a catalogue's own of one of these names are kept as `catalogue_image` and so on.
 RESERVED_COLUMNS = (
     *ORIGIN_COLUMNS, "image", "text", "split", "release", "label_names", "findings", "picture_found", "picture_status",

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 MAPPINGS = Path(__file__).parents[1] / "mappings"  #: the shipped ones, and tables of words
-#: What takes the place of a word that names a label: the token that BERT's and DistilBERT's tokenizers mask with.
-MASK = "[MASK]"
+MASK = "[MASK]"  #: in place of a word that names a label: what BERT's and DistilBERT's tokenizers mask with
 WAYS_OF_NAMING = ("type", "school", "medium", "year", "century", "author")  #: SemArt's labels; see `named_labels`
 _SOURCES = {"medium": "technique", "timeframe": "date"}  # what labels of SemArt are made of
 _Labels = str | Sequence[str] | None
