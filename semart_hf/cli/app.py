@@ -76,12 +76,6 @@ def file_of(model: str, name: str, revision: str | None) -> Any:
     return cached_file(model, name, revision=revision, **dict.fromkeys(raising, False))
 
 
-def read_results(model: str, revision: str | None) -> dict[str, Any]:
-    """The model's own results.json; empty where it has none."""
-    path = file_of(model, "results.json", revision)
-    return {} if path is None else read_json(path)
-
-
 def model_in_short(config: Any, results: Mapping[str, Any]) -> str:
     """HTML: what the model knows, how often it was right, and what it cannot do."""
     lines = ""
@@ -246,7 +240,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     visitors = None if options.auth_file is None else read_visitors(options.auth_file)
     gradio = optional("gradio", "app")  # before the model, which takes longer
-    results = read_results(options.model, options.revision)
+    path = file_of(options.model, "results.json", options.revision)
+    results = {} if path is None else read_json(path)
     examples = find_examples(options.model, options.revision, options.examples)
     classifier = load_classifier(options.model, options.revision)
     config = classifier.model.config

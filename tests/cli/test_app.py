@@ -84,10 +84,10 @@ def test_a_model_in_short_has_its_labels_its_scores_and_its_limits(page, model, 
     assert "<b>type</b>: portrait, landscape; right for 88% of 1,069 paintings<li>" in found
     assert "&lt;11&gt; and 8 more</ul>" in found
     assert "attributes, dates and prices nothing" in found
-    assert app.read_results(str(model), None) == {}
+    assert app.file_of(str(model), "results.json", None) is None
+    (tmp_path / "results.json").touch()
+    assert app.file_of(str(tmp_path), "results.json", None) == str(tmp_path / "results.json")
     results = {"thresholds": {"tasks": {"type": {"min_confidence": 0.8}, "school": None}}}
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    assert app.read_results(str(tmp_path), None) == results
     assert app.Page(page.classifier, results).thresholds == {"type": 0.8}
 
 
