@@ -1,5 +1,6 @@
 """The SemArt model: two towers, fused features, one head a task, one loss."""
 
+import copy
 import math
 import os
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import cached_file, can_return_tuple, logging
 
@@ -27,7 +28,6 @@ from .towers_semart import (
     pool_pictures,
     pool_tokens,
     pooled_size,
-    resolve_text_config,
     resolve_vision_config,
     run_layers,
 )
@@ -131,8 +131,10 @@ class SemArtForArtClassification(PreTrainedModel):
             if isinstance(source, PreTrainedConfig):
                 raise ValueError(f"Got a configuration as {name} tower, which has no weights. Give a folder.")
         vision_config = resolve_vision_config(vision, "vision" in loaded, image_size, crop_pct, crop_mode)
-        text_config = resolve_text_config(text)
-        model = cls(SemArtConfig(vision_config=vision_config, text_config=text_config, tasks=tasks, **config_fields))
+        is_config = isinstance(text, PreTrainedConfig)
+        config: Any = copy.deepcopy(text) if is_config else AutoConfig.from_pretrained(text, trust_remote_code=False)
+        config.dtype = None  # a source that was saved in half precision is trained in full
+        model = cls(SemArtConfig(vision_config=vision_config, text_config=config, tasks=tasks, **config_fields))
         fill_tower(model.vision_tower, loaded.get("vision"))
         if "text" in loaded:
             fill_tower(model.text_tower, text)

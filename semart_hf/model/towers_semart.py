@@ -1,6 +1,5 @@
 """The two towers: where their configurations and weights come from, their stages, and whether weights arrived."""
 
-import copy
 import difflib
 import os
 from typing import Any
@@ -147,14 +146,6 @@ def resolve_vision_config(
     return TimmWrapperConfig(
         architecture=architecture, model_args=args or None, pretrained_cfg=cfg, num_labels=0, label_names=[]
     )
-
-
-def resolve_text_config(text: str | os.PathLike[str] | PreTrainedConfig) -> PreTrainedConfig:
-    """The configuration of a text tower behind a Hub id, a local folder or a configuration."""
-    is_config = isinstance(text, PreTrainedConfig)
-    config: Any = copy.deepcopy(text) if is_config else AutoConfig.from_pretrained(text, trust_remote_code=False)
-    config.dtype = None  # a source that was saved in half precision is trained in full
-    return config
 
 
 def fill_tower(tower: Any, source: Any) -> None:
