@@ -4,7 +4,6 @@ import logging
 import numbers
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -318,7 +317,7 @@ def labels_of(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, An
     labels = torch.full((len(rows), max((part.stop for part in columns.values()), default=0)), UNKNOWN_LABEL)
     for task in tasks:
         part, by_label = columns[task["name"]], schema.numbers_of_labels(task["labels"])
-        known = [known_numbers(row.get(task["name"]), task, by_label) for row in rows]
+        known = (known_numbers(row.get(task["name"]), task, by_label) for row in rows)
         if not is_multi_label(task):
             labels[:, part.start] = torch.tensor([found[0] if found else UNKNOWN_LABEL for found in known])
             continue
@@ -334,11 +333,14 @@ def label_counts(rows: Any, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Ten
     counts = {}
     for task in tasks:
         by_label = schema.numbers_of_labels(task["labels"])
-        cells = (known_numbers(cell, task, by_label) for cell in column_of(rows, task["name"]))
-        known = [found for found in cells if found is not None]
-        flat = torch.tensor([*chain.from_iterable(known)], dtype=torch.long)
-        having = torch.bincount(flat, minlength=len(by_label))
-        counts[task["name"]] = torch.stack([len(known) - having, having]) if is_multi_label(task) else having
+        flat: list[int] = []  # a list for each of a million rows would take long
+        num_known = 0
+        for cell in column_of(rows, task["name"]):
+            if (found := known_numbers(cell, task, by_label)) is not None:
+                flat += found
+                num_known += 1
+        having = torch.bincount(torch.tensor(flat, dtype=torch.long), minlength=len(by_label))
+        counts[task["name"]] = torch.stack([num_known - having, having]) if is_multi_label(task) else having
     return counts
 
 
