@@ -4,7 +4,6 @@ import argparse
 import importlib
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
             _, room, rows = PARTS[part]
             options.rows = options.rows or rows
             module = importlib.import_module(f"benchmarks.{room}")
-            keep(options.json, part, getattr(module, f"measure_{part}")(options), module.figures_text)
+            keep(options.json, part, getattr(module, f"measure_{part}")(options))
     except (ValueError, RuntimeError, ImportError) as error:
         raise SystemExit(f"benchmark.py: {error}") from error
 
@@ -78,13 +77,15 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def keep(path: Path | None, part: str, figures: dict[str, Any], text_of: Callable[[Any], str]) -> None:
+def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:
     """Print a part's figures, and write them into a file beside those of other parts, with machine and commit."""
+    from benchmarks.figures import figures_text
+
     from semart_hf.evaluation.results import describe_environment
     from semart_hf.files import read_json, write_json
 
     measured = {part: {"environment": describe_environment(), **figures}}
-    print(text_of(measured))
+    print(figures_text(measured))
     if path is not None:
         path = path / f"{machine_name()}.json" if path.is_dir() else path
         kept = read_json(path) or {}

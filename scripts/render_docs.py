@@ -15,7 +15,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks import measurements, search_scale, tower_costs
+from benchmarks.figures import figures_text
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.documents.result_tables import VIEWS
@@ -74,10 +74,9 @@ def rendered(name: str, page: str, demo: Path) -> str:
         content = results_text(read_json(demo / "evaluation" / "results.json"))
     elif name == "speed":
         machines = sorted(SPEEDS.glob("*.json"))  # named by their processor and what it computes in
-        content = "\n\n".join(f"### {one.stem}\n\n{measurements.figures_text(read_json(one))}" for one in machines)
+        content = "\n\n".join(f"### {one.stem}\n\n{figures_text(read_json(one))}" for one in machines)
     else:
-        text_of = {"search": search_scale, "towers": tower_costs}[name].figures_text
-        content = "\n\n".join(text_of(read_json(one)) for one in sorted((SPEEDS / name).glob("*.json")))
+        content = "\n\n".join(figures_text(read_json(one)) for one in sorted((SPEEDS / name).glob("*.json")))
     return with_block(page, name, content)
 
 

@@ -11,19 +11,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from transformers import DistilBertConfig
 
 from benchmarks import sides
-from benchmarks.bench import FIELDS, FRONT, Setting, made_data, make_release, recipe_of, techniques_of
+from benchmarks.bench import FRONT, Setting, made_data, make_release, recipe_of, techniques_of
 from benchmarks.turns import Guarded, Side, alternate, figure, milliseconds, rows_per_second, speed_beside
-from semart_hf.documents.table import DASH, Cell, Table
-from semart_hf.recipes.recipe import read_recipe
-from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
 MEBIBYTE = 2**20
 BATCH, EPOCHS = 32, 10
@@ -230,109 +226,3 @@ def import_profile(command: list[str]) -> dict[str, float]:
     for microseconds, package in found:
         seconds[package] += int(microseconds) / 1e6
     return {package: round(value, 3) for package, value in seconds.most_common(12)}
-
-
-TOWERS = {"resnet18": "ResNet18", "efficientnet_b0": "EfficientNet-B0", "vit_tiny": "ViT-Tiny"}
-Figures = Mapping[str, Any]
-SPEEDS = [
-    (part, name, *how)
-    for part, rows in read_recipe(Path(__file__).with_name("speeds.yaml")).items()
-    for name, how in rows.items()
-]
-NAMES = [*FIELDS, *(technique.name for technique in TRAINING_TECHNIQUES)]
-TECHNIQUES = [("train", name, f"without/{name}/speed", "", "{:.2f}", "") for name in NAMES]
-# What a file may hold: part, and what it is called where it is missing.
-PARTS = {
-    "train": "training",
-    "inference": "inference",
-    "memory": "memory by the number of rows",
-    "startup": "start",
-    "data": "preparing",
-}
-
-
-def figures_text(measured: Figures) -> str:
-    """What scripts/benchmark.py measured on one machine: tables, sentences, the machine, and what is missing."""
-    tables = [
-        tower_table("ours / the notebook's", measured, SPEEDS),
-        tower_table("speed left without", measured, TECHNIQUES),
-    ]
-    environment = next(iter(measured.values()))["environment"]
-    commits = dict.fromkeys(commit for part in measured.values() for commit in commits_of(part))  # measured apart
-    where = environment.get("gpu") or f"{environment['processor']}, {environment['cores']} cores"
-    missing = [words for part, words in PARTS.items() if part not in measured]
-    missing += [] if tables[1] else ["each technique removed"]
-    data = measured.get("train", {}).get("data", {})
-    missing += [] if data.get("device") == "cuda" else ["a GPU"]
-    about = (
-        f"Median turn (slowest–fastest; both) of both sides in turns, the same model, data ({data.get('rows', 0):,} "
-        f"paintings in training) and batch; {where}, torch {environment['torch']}, commit {', '.join(commits)}. "
-        "Written by `scripts/render_docs.py`." + (f" Not measured here: {', '.join(missing)}." if missing else "")
-    )
-    return "\n\n".join(filter(None, [*tables, *sentences(measured), about]))
-
-
-def commits_of(part: Figures) -> list[str]:
-    """The commits that a part's figures are of, one for each tower."""
-    of_all = part["environment"]["commit"]
-    return [figures.get("commit", of_all) for figures in part.get("towers", {}).values()] or [of_all]
-
-
-def tower_table(title: str, measured: Figures, rows: Sequence[tuple[str, str, str, str, str, str]]) -> str:
-    """A table with a column for each tower, and a row for what any of them has; empty where nothing was measured."""
-    found = {part: measured.get(part, {}).get("towers", {}) for part in ("train", "inference")}
-    towers = list(dict.fromkeys([*found["train"], *found["inference"]]))
-    lines = [[name, *(cell(found[part].get(tower), *how) for tower in towers)] for part, name, *how in rows]
-    lines = [line for line in lines if set(line[1:]) - {DASH}]
-    header = [title, *(TOWERS.get(tower, tower) for tower in towers)]
-    return Table(header, lines, num_text_columns=len(header)).markdown() if lines else ""
-
-
-def cell(figures: Any, ratio: str, both: str, ratio_form: str, form: str) -> Cell | str:
-    """For example `**4.0** (3.9–4.2; 20.1 / 5.0)`: a ratio, its spread if it has one, and both sides' figures."""
-    found, sides = (reduce(lambda one, key: (one or {}).get(key), keys.split("/"), figures) for keys in (ratio, both))
-    if not found and not sides:
-        return DASH
-    values = [_median(sides[side]) for side in ("ours", "notebook")] if sides else []
-    words = " / ".join(form.format(value) for value in values)
-    if not found:
-        return words
-    spread = f"{ratio_form}–{ratio_form}".format(found["min"], found["max"]) if isinstance(found, Mapping) else ""
-    return Cell(ratio_form.format(_median(found)), "; ".join(filter(None, [spread, words])), is_strong=bool(words))
-
-
-def _median(figure: Any) -> Any:
-    return figure["median"] if isinstance(figure, Mapping) else figure
-
-
-def sentences(measured: Figures) -> list[str]:
-    """Start, memory and speed by the number of rows, and preparing, as far as they were measured."""
-    found = []
-    if "startup" in measured:
-        seconds = {name: figures["seconds"] for name, figures in measured["startup"]["starts"].items()}
-        helps = [value for name, value in seconds.items() if "--help" in name]
-        words = [f"{name} {value:.2f} s" for name, value in seconds.items() if "--help" not in name]
-        found.append(f"Start: {', '.join(words)}; `--help` of the scripts {min(helps):.2f} to {max(helps):.2f} s.")
-        shares = ", ".join(f"{package} {value:.2f} s" for package, value in measured["startup"]["profile"].items())
-        found.append(f"What `semart-hf predict` imports, by package: {shares}.")
-    for way, figures in measured.get("memory", {}).get("ways", {}).items():
-        peaks = rows_in_words(figures["peak_mb"])
-        speeds = [f"{int(rows):,} rows {speed:.0f}" for rows, speed in figures.get("rows_per_second", {}).items()]
-        found.append(
-            f"By the number of rows, small towers, {WAYS[way]}: peak memory {peaks}"
-            + (f"; rows a second {', '.join(speeds)}." if speeds else ".")
-        )
-    if data := measured.get("data"):
-        ours, naive = (data[way]["pictures_per_second"] for way in ("prepared", "naive"))
-        peaks = rows_in_words({rows: figures["peak_mb"] for rows, figures in data["rows"].items()})
-        found.append(
-            f"Preparing pictures of 1,000 x 1,250 ({data['picture_bytes'] / 1000:.0f} KB each): {ours:.1f} a second, "
-            f"report and all; PIL at full size in `datasets.map`, to PNG: {naive:.1f}. Peak memory of the first: "
-            f"{peaks}."
-        )
-    return found
-
-
-def rows_in_words(peaks: Mapping[str, int]) -> str:
-    """For example `1,000 rows 1,026 MiB`."""
-    return ", ".join(f"{int(rows):,} rows {peak:,} MiB" for rows, peak in peaks.items())

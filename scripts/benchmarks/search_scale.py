@@ -7,7 +7,6 @@ import multiprocessing
 import resource
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.turns import spread
-from semart_hf.documents.table import Cell, Table
 from semart_hf.search.vector_index import SearchIndex, complete, connect, create_paintings, open_paintings, write_about
 
 DIMENSION, CLUSTERS, CLUSTER_NOISE = 512, 1_000, 1.5
@@ -118,33 +116,3 @@ def search_index(address: str) -> dict[str, Any]:
         index.search(query, exact=True)
     exact = 100 * (time.perf_counter() - begun)
     return {"exact_milliseconds": round(exact, 1), "queries": found}
-
-
-def figures_text(parts: Mapping[str, Any]) -> str:
-    """The figures in Markdown, with the machine that they come from."""
-    measured = parts["search"]
-    sizes = measured["rows"].values()
-    lines = {
-        "writing the rows, seconds": [f"{one['write_seconds']:.0f}" for one in sizes],
-        "the approximate index and its recall, seconds": [f"{one['complete_seconds']:.0f}" for one in sizes],
-        "on disk, GB, without thumbnails": [f"{one['bytes'] / 1e9:.2f}" for one in sizes],
-        "peak memory, writing / searching, GiB": [
-            f"{one['peak_mb'] / 1024:.1f} / {one['search']['peak_mb'] / 1024:.1f}" for one in sizes
-        ],
-        "recall at 10 that the index states": [f"{one['recall']['recall_at_10']:.3f}" for one in sizes],
-        "every painting compared, milliseconds": [f"{one['search']['exact_milliseconds']:.0f}" for one in sizes],
-    }
-    rows: list[list[Cell | str]] = [[name, *cells] for name, cells in lines.items()]
-    for name in next(iter(sizes))["search"]["queries"]:
-        cells = []
-        for query in (one["search"]["queries"][name] for one in sizes):
-            median, most = (f"{query['milliseconds'][key]:.0f}" for key in ("median", "max"))
-            cells.append(Cell(median, f"to {most}; recall {query['recall']:.2f}", is_strong=True))
-        rows.append([f"{name}, milliseconds", *cells])
-    header = ["made vectors", *(f"{int(size):,}" for size in measured["rows"])]
-    where = "{processor}, {cores} cores, commit {commit}".format_map(measured["environment"])
-    table = Table(header, rows, num_text_columns=len(header)).markdown()
-    return (
-        f"{table}\n\nVectors of {measured['dimension']} numbers around {measured['clusters']:,} centres, four columns "
-        f"of cells; {NUM_QUERIES} rows as queries. {where}. Written by `scripts/render_docs.py`."
-    )

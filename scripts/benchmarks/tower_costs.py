@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,7 +16,6 @@ from benchmarks.bench import TEXT_LENGTH, Setting, made_data
 from benchmarks.search_scale import in_process
 from benchmarks.sides import build_new_model
 from benchmarks.turns import rows_per_second
-from semart_hf.documents.table import Table
 from semart_hf.recipes.recipe import RECIPES, read_recipe
 
 RECIPE = "semart-large"
@@ -102,32 +101,3 @@ def largest_batch(tower: Mapping[str, Any], gpu: int) -> int:
     """The largest power of two whose `gigabytes` a GPU has; 0 where one row is too many."""
     rows = int(max(0.0, gpu - gigabytes(tower, 0)) * 1e9 / tower["kept_per_row"])
     return 2 ** rows.bit_length() // 2
-
-
-def figures_text(parts: Mapping[str, Any]) -> str:
-    """The figures in Markdown, with the formula of what is estimated, and the machine."""
-    measured, recipe = parts["towers"], read_recipe(RECIPE)
-    batch, epochs = recipe["per_device_train_batch_size"], recipe["num_train_epochs"]
-    hours = SEMART_ROWS * epochs / ACHIEVED / 3600
-    lines: dict[str, Callable[[Any], str]] = {
-        "leading stages that do not learn": lambda tower: str(tower["frozen"]),
-        "million parameters; learned": lambda t: f"{t['parameters'] / 1e6:.0f}; {t['learned'] / 1e6:.0f}",
-        f"CPU, seconds a step of {measured['batch_size']}": lambda tower: f"{tower['seconds_per_step']:.1f}",
-        "CPU, peak memory, GiB": lambda tower: f"{tower['peak_mb'] / 1024:.1f}",
-        "kept for the backward pass, MB a painting": lambda tower: f"{tower['kept_per_row'] / 1e6:.0f}",
-        "operations, TFLOP a painting": lambda tower: f"{tower['operations_per_row'] / 1e12:.2f}",
-        f"estimated: GPU memory at a batch of {batch}, GB": lambda tower: f"{gigabytes(tower, batch):.0f}",
-        "estimated: largest batch in 24 GB; 80 GB": lambda t: f"{largest_batch(t, 24)}; {largest_batch(t, 80)}",
-        f"estimated: hours of {epochs} epochs of SemArt": lambda t: f"{t['operations_per_row'] * hours:.1f}",
-    }
-    towers = measured["towers"]
-    table = Table(["", *towers], [[name, *map(cell, towers.values())] for name, cell in lines.items()])
-    where = "{processor}, torch {torch}, timm {timm}, commit {commit}".format_map(measured["environment"])
-    return (
-        f"{table.markdown()}\n\n{measured['steps']} steps by command at {measured['image_size']} pixels and "
-        f"{TEXT_LENGTH} tokens a text with random weights of the real sizes; what the backward "
-        f"pass keeps (`saved_tensors_hooks`) and the operations are of bfloat16. {where}. Estimated, on no GPU: "
-        "bytes are 4 × parameters + 12 × learned ones (gradient, two moments) + what is kept, and "
-        f"{OUTSIDE} GB for driver and libraries; hours are arithmetic alone, at {ACHIEVED / 1e12:.0f} TFLOP/s. "
-        "Written by `scripts/render_docs.py`."
-    )

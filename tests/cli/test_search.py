@@ -168,6 +168,7 @@ def test_an_approximate_index_states_its_recall_and_its_filters_find_the_nearest
     for name, value in {"EXACT_ROWS": 500, "EXACT_MATCHES": 50, "_PARTITION_ROWS": 250}.items():
         monkeypatch.setattr(vector_index, name, value)
     from benchmarks import search_scale
+    from benchmarks.figures import figures_text
 
     figures = search_scale.write_index(str(tmp_path / "index"), 1200)
     assert figures["recall"]["recall_at_10"] >= 0.9
@@ -180,7 +181,7 @@ def test_an_approximate_index_states_its_recall_and_its_filters_find_the_nearest
     scale = search_scale.search_index(str(tmp_path / "index"))
     measured = {"environment": {"processor": "x", "cores": 2, "commit": "y"}, "dimension": 512, "clusters": 9}
     figures |= {"bytes": 1, "peak_mb": 2048, "search": {**scale, "peak_mb": 1024}}
-    assert "| 2.0 / 1.0 |" in search_scale.figures_text({"search": {**measured, "rows": {"1200": figures}}})
+    assert "| 2.0 / 1.0 |" in figures_text({"search": {**measured, "rows": {"1200": figures}}})
 
 
 def test_another_model_another_format_and_no_index_are_refused_by_name(indexed, classify, release, tmp_path):

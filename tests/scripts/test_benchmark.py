@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from benchmarks import bench, measurements, notebook, sides, tower_costs
+from benchmarks import bench, figures, measurements, notebook, sides, tower_costs
 from benchmarks.bench import Setting, description_lengths, made_data, make_release, make_text_tower, recipe_of
 from benchmarks.turns import Side, Turn
 from PIL import Image
@@ -207,7 +207,7 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     assert kept["inference"]["towers"]["resnet18"]["share_of_limit"]["median"] == 0.8
     assert "beside" not in kept["inference"]["towers"]["resnet18"]
     assert kept["inference"]["towers"]["vit_tiny"] == {"r": 1, "commit": "1234"}
-    assert "1234" in measurements.commits_of(kept["inference"])
+    assert "1234" in figures.commits_of(kept["inference"])
     assert kept["inference"]["environment"]["torch"] == torch.__version__.split("+")[0]
     assert "| frozen text computed once | " in capsys.readouterr().out
 
