@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, AutoProcessor
 
@@ -69,6 +68,8 @@ def measure_inference(model: torch.nn.Module, batch_of: Callable[[int], Batch]) 
 
 def forward_seconds(model: torch.nn.Module, batch: Batch) -> float:
     """Seconds of a forward pass: the median within `SECONDS_PER_BATCH_SIZE`."""
+    from torch.utils.benchmark import Timer  # slow to import, and without a GPU it may print about CUDA
+
     names = {"run_model": run_model, "model": model, "batch": batch}
     timer = Timer("run_model(model, batch)", globals=names, num_threads=torch.get_num_threads())
     with torch.inference_mode():
