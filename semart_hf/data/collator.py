@@ -315,7 +315,7 @@ def gather_pictures(
     drawn = [numbers for _, numbers in shown]
     cuts, matrices = zip(*(_cut_out(picture, numbers, size) for picture, numbers in shown), strict=True)
     extents = np.array([(cut.shape[1], cut.shape[0]) for cut in cuts])
-    stack = np.empty((len(cuts), extents[:, 1].max(), extents[:, 0].max(), 3), dtype=np.uint8)
+    stack = np.zeros((len(cuts), extents[:, 1].max(), extents[:, 0].max(), 3), dtype=np.uint8)
     for place, cut in zip(stack, cuts, strict=True):
         place[: cut.shape[0], : cut.shape[1]] = cut
     rectangles = []

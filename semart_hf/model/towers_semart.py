@@ -156,21 +156,23 @@ def fill_tower(tower: Any, source: Any) -> None:
         fresh = timm.create_model(tower.config.architecture, pretrained=False, num_classes=0, **args)
         tower.timm_model.load_state_dict(fresh.state_dict())
         return
-    options = {"use_safetensors": True, "trust_remote_code": False, **text_options(tower.config)}
-    loaded = AutoModel.from_pretrained(source, config=tower.config, dtype=torch.float32, **options)
-    tower.load_state_dict(loaded.state_dict(), assign=True)
+    tower.load_state_dict(_saved_weights(tower, source), strict=False)  # a source often has heads, too
     verify_tower(tower, source)
 
 
 def verify_tower(tower: nn.Module, source: str | os.PathLike[str]) -> None:
     """Refuse a tower of which a tensor is not in the source's `model.safetensors`, read again, or differs from it."""
+    check_arrived(source, tower.state_dict(), _saved_weights(tower, source))
+
+
+def _saved_weights(tower: nn.Module, source: str | os.PathLike[str]) -> dict[str, Tensor]:
     state, saved = tower.state_dict(), {}
     for key, value in load_file(cached_file(source, "model.safetensors")).items():
         name = key.removeprefix(f"{getattr(tower, 'base_model_prefix', '')}.")
-        # The first BERT checkpoints have other names, which transformers changes too.
+        # The first BERT checkpoints have other names.
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         saved[name if name in state else f"timm_model.{name}"] = value
-    check_arrived(source, state, saved)
+    return saved
 
 
 def check_arrived(source: Any, wanted: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
