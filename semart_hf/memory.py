@@ -1,6 +1,7 @@
-"""Memory that was freed: kept by the process while a model computes on a CPU, or given back to the system."""
+"""What a process has of its machine: cores, and freed memory, which it keeps for a while or gives back."""
 
 import ctypes
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,3 +55,8 @@ def return_freed_memory() -> None:
 
     pyarrow.default_memory_pool().release_unused()
     _set({})
+
+
+def allowed_cores() -> int:
+    """Cores that this process may use, as the system counts them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

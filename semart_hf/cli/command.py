@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from semart_hf.documents.table import Table, as_cell
+from semart_hf.memory import allowed_cores
 
 COMMANDS = {
     "train": "Train a model by a recipe",
@@ -89,8 +90,8 @@ def cores() -> int:
     """Cores that this process may use and that compute on their own, as torch counts its threads."""
     import psutil
 
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
-    return min(allowed or 1, psutil.cpu_count(logical=False) or allowed or 1)
+    allowed = allowed_cores()
+    return min(allowed, psutil.cpu_count(logical=False) or allowed)
 
 
 class Parser(argparse.ArgumentParser):

@@ -29,6 +29,7 @@ from semart_hf.catalogue.schema import UNKNOWN, Problem
 from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, cells_of, labels_of_task
 from semart_hf.catalogue.text import WAYS_OF_NAMING
 from semart_hf.files import atomic_folder, full_disk_explained, locked, read_json, write_json, write_text
+from semart_hf.memory import allowed_cores
 
 from .shards import MAX_BITS, Mirror, Preparation, PreparationOptions, shard_file, write_shard
 
@@ -75,7 +76,7 @@ def prepare_paintings(
         index, count, barrier = state.process_index, state.num_processes, state.wait_for_everyone
     if num_proc is None:
         num_rows = sum(map(len, tables.splits.values())) // count
-        cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        cores = allowed_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         num_proc = max(cores, 1) if num_rows > _FEW_ROWS else 1
     key = preparation.key(min_pictures=min_pictures)
     work = output.parent / f".{output.name}.preparing"

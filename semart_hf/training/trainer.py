@@ -1,6 +1,5 @@
 """The Hugging Face Trainer with this model's losses, seeded rows, averaged weights and exact resuming."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
@@ -22,7 +21,7 @@ from semart_hf.data.sampling import SeededSampler, StepBatchSampler, TrainingPai
 from semart_hf.data.streaming import PaintingStream, column_of
 from semart_hf.data.training_texts import learn_idf
 from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
-from semart_hf.memory import freed_memory_kept
+from semart_hf.memory import allowed_cores, freed_memory_kept
 from semart_hf.model.linear_semart import lexicons
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL, mean_losses, whole_rows
@@ -329,8 +328,7 @@ class SemArtTrainer(ResumableTrainer):
         if not isinstance(rows, PaintingStream):  # whose order depends on their number
             # More workers than cores take memory and gain nothing; the batches are the same. One core has other work
             # in any case where the model computes on the CPU.
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or num_workers
-            num_workers = min(num_workers, max(1, cores - (self.args.device.type == "cpu")))
+            num_workers = min(num_workers, max(1, allowed_cores() - (self.args.device.type == "cpu")))
         return process_loader(
             rows,
             self.accelerator,
