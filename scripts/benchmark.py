@@ -84,29 +84,20 @@ def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:
     from semart_hf.evaluation.results import describe_environment
     from semart_hf.files import read_json, write_json
 
-    measured = {part: {"environment": describe_environment(), **figures}}
-    print(figures_text(measured))
+    measured = {"environment": describe_environment(), **figures}
+    for tower in measured.get("towers", {}).values():
+        tower["commit"] = measured["environment"]["commit"]
+    print(figures_text({part: measured}))
     if path is not None:
         path = path / f"{machine_name()}.json" if path.is_dir() else path
         kept = read_json(path) or {}
-        write_json(path, kept | {part: with_other_towers(measured[part], kept.get(part, {}))})
+        other = kept.get(part, {})
+        # Figures of other towers stay beside these, where only the commit differs.
+        about = [({**one.get("environment", {}), "commit": ""}, one.get("data")) for one in (measured, other)]
+        if "data" in measured and about[0] == about[1]:
+            measured["towers"] = other["towers"] | measured["towers"]
+        write_json(path, kept | {part: measured})
         print(f"Wrote the figures of {part} to {path}")
-
-
-def with_other_towers(new: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
-    """Figures of a part beside those that are kept of other towers, measured alike; each tower has its commit."""
-    if "data" not in new:
-        return new
-    (alike, commit), (kept_alike, kept_commit) = map(_environment_and_commit, (new, kept))
-    others = kept["towers"] if alike == kept_alike else {}
-    towers = {name: {"commit": kept_commit, **figures} for name, figures in others.items()}
-    return {**new, "towers": towers | {name: {**figures, "commit": commit} for name, figures in new["towers"].items()}}
-
-
-def _environment_and_commit(part: dict[str, Any]) -> tuple[Any, str]:
-    environment = dict(part.get("environment", {}))
-    commit = environment.pop("commit", "")
-    return (environment, part.get("data")), commit
 
 
 def machine_name() -> str:

@@ -21,8 +21,8 @@ SPEEDS = [
     for part, rows in read_recipe(Path(__file__).with_name("speeds.yaml")).items()
     for name, how in rows.items()
 ]
-NAMES = [*FIELDS, *(technique.name for technique in TRAINING_TECHNIQUES)]
-TECHNIQUES = [("train", name, f"without/{name}/speed", "", "{:.2f}", "") for name in NAMES]
+_TECHNIQUES = *FIELDS, *(technique.name for technique in TRAINING_TECHNIQUES)
+TECHNIQUES = [("train", name, f"without/{name}/speed", "", "{:.2f}", "") for name in _TECHNIQUES]
 # What a file may hold: part, and what it is called where it is missing.
 PARTS = {
     "train": "training",
@@ -74,9 +74,8 @@ def page_environment(folder: Path) -> Environment:
 
 
 def commits_of(part: Figures) -> list[str]:
-    """The commits that a part's figures are of, one for each tower."""
-    of_all = part["environment"]["commit"]
-    return [figures.get("commit", of_all) for figures in part.get("towers", {}).values()] or [of_all]
+    """The commits that a part's figures are of: each tower's, or that of all."""
+    return [one["commit"] for one in part.get("towers", {}).values()] or [part["environment"]["commit"]]
 
 
 def tower_table(title: str, measured: Figures, rows: Sequence[tuple[str, str, str, str, str, str]]) -> str:

@@ -149,8 +149,3 @@ def predict(setting: Setting, batch_size: int = 32, num_workers: int = NUM_WORKE
         logits = model(**{name: value.to(setting.device) for name, value in batch.items()})
         [task_logits.softmax(1).cpu() for task_logits in logits]
         yield len(labels)
-
-
-def answer(setting: Setting) -> Iterator[int]:
-    """Predict one painting at a time."""
-    return predict(setting, batch_size=1, num_workers=0)

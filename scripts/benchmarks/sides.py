@@ -16,17 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import timm
 import torch
+from PIL import Image, ImageOps
 from torch.nn import functional as F
+from transformers import AutoTokenizer, TimmWrapperConfig, TimmWrapperForImageClassification
 
 from benchmarks import notebook
 from benchmarks.bench import TEXT_LENGTH, Setting, useful_for
 from benchmarks.turns import Clock
 from semart_hf.memory import freed_memory_kept
 from semart_hf.model.pictures_semart import load_picture
-from semart_hf.model.pipeline_semart import MOST_BATCHES, rows_at_once
+from semart_hf.model.pipeline_semart import MOST_BATCHES, rows_at_once, save_repository
 from semart_hf.model.techniques_semart import computes_bf16, run_model, select_kernels
 from semart_hf.model.towers_semart import FirstTokenBlock
+from semart_hf.recipes.recipe import ModelArguments
 
 PAINTINGS_PER_CALL = 128
 
@@ -118,7 +122,7 @@ def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
 
 def predict_limit(setting: Setting, model: str) -> Iterator[int]:
     """The model on batches that lie ready, of texts of like length as the pipeline forms them, all in a step."""
-    classify, batches = ready_batches(setting, model)
+    classify, batches, rows = ready_batches(setting, model)
 
     @torch.no_grad()
     def step() -> None:
@@ -128,26 +132,22 @@ def predict_limit(setting: Setting, model: str) -> Iterator[int]:
             torch.cuda.synchronize()
 
     ways = [[lambda: step] * number for number in parallelisms(setting.device)]
-    return run_fastest(ways, sum(map(num_rows, batches)), repeat=2)
+    return run_fastest(ways, rows, repeat=2)
 
 
 def graph(setting: Setting, model: str, path: str) -> Iterator[int]:
     """An ONNX graph on the batches of `predict_limit`, all in a step."""
     from semart_hf.publishing.onnx_export import open_graph
 
-    run, batches = open_graph(Path(path)), ready_batches(setting, model)[1]
+    run, (_, batches, rows) = open_graph(Path(path)), ready_batches(setting, model)
     while True:
         for inputs in batches:
             run(inputs)
-        yield sum(map(num_rows, batches))
+        yield rows
 
 
-def num_rows(inputs: dict[str, Any]) -> int:
-    return len(inputs["pixel_values"])
-
-
-def ready_batches(setting: Setting, model: str) -> tuple[Any, list[dict[str, Any]]]:
-    """The pipeline of a saved folder, and its inputs for the release's paintings in its batches, long texts first."""
+def ready_batches(setting: Setting, model: str) -> tuple[Any, list[dict[str, Any]], int]:
+    """The pipeline of a saved folder, its inputs for the release in batches, long texts first, and their rows."""
     classify, paintings = load(setting, model)
     least_side = classify.processor.image_processor.least_side
     paintings = sorted(paintings, key=lambda painting: len(painting["text"]), reverse=True)
@@ -159,7 +159,7 @@ def ready_batches(setting: Setting, model: str) -> tuple[Any, list[dict[str, Any
         pictures = [load_picture(one["image"], least_side=least_side) for one in parts]
         inputs = classify.processor(images=pictures, text=[one["text"] for one in parts])
         batches.append({name: value.to(setting.device) for name, value in inputs.items()})
-    return classify, batches
+    return classify, batches, size * len(batches)
 
 
 def train_limit(setting: Setting) -> Iterator[int]:
@@ -234,9 +234,6 @@ def training_step(setting: Setting, layout: torch.memory_format, bf16: bool) -> 
 
 def build_new_model(setting: Setting) -> tuple[Any, Any]:
     """A model as the recipe has it, with random weights in the vision tower and the heads, and its tokenizer."""
-    from transformers import AutoTokenizer
-
-    from semart_hf.recipes.recipe import ModelArguments
     from semart_hf.training.building import build_model
 
     sizes = notebook.NUM_LABELS.items()
@@ -249,7 +246,6 @@ def build_new_model(setting: Setting) -> tuple[Any, Any]:
 
 def save_model(setting: Setting) -> str:
     """The folder of what `build_new_model` gives."""
-    from semart_hf.model.pipeline_semart import save_repository
     from semart_hf.training.building import build_processor
 
     model, tokenizer = build_new_model(setting)
@@ -272,9 +268,6 @@ def save_graphs(setting: Setting, model: str) -> dict[str, str]:
 
 def save_vision_model(setting: Setting) -> str:
     """The folder of transformers' own classifier on the same vision tower, with random weights."""
-    import timm
-    from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
-
     about = {"architecture": setting.vision, "pretrained_cfg": timm.get_pretrained_cfg(setting.vision).to_dict()}
     model = TimmWrapperForImageClassification(TimmWrapperConfig.from_dict(about, num_labels=2))
     folder = setting.folder / f"vision-{setting.path.stem}"
@@ -294,7 +287,6 @@ def prepare(release: str, output: str) -> None:
 def prepare_naively(release: str, output: str) -> None:
     """The usual way: PIL at full size, `datasets.map` to PNG, saved to disk; print the seconds."""
     import datasets
-    from PIL import Image, ImageOps
 
     def shrink(row: dict[str, Any]) -> dict[str, Any]:
         picture = Image.open(Path(release, "Images", row["IMAGE_FILE"]), formats=["JPEG"]).convert("RGB")
@@ -319,6 +311,6 @@ SIDES: dict[str, Callable[..., Iterator[int]]] = {
     "graph": graph,
     "notebook-train": notebook.train,
     "notebook-predict": notebook.predict,
-    "notebook-answer": notebook.answer,
+    "notebook-answer": partial(notebook.predict, batch_size=1, num_workers=0),
     "limit": train_limit,
 }

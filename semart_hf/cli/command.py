@@ -90,8 +90,7 @@ def cores() -> int:
     """Cores that this process may use and that compute on their own, as torch counts its threads."""
     import psutil
 
-    allowed = allowed_cores()
-    return min(allowed, psutil.cpu_count(logical=False) or allowed)
+    return min(allowed_cores(), psutil.cpu_count(logical=False) or sys.maxsize)
 
 
 class Parser(argparse.ArgumentParser):

@@ -72,7 +72,7 @@ def test_the_yardstick_is_our_model(setting, tmp_path, vision, frozen):
 
 def test_the_notebook_and_our_saved_model_predict_and_answer(setting):
     torch.set_num_threads(1)
-    for side, rows in ((notebook.train, 8), (notebook.predict, 24), (notebook.answer, 1)):
+    for side, rows in ((notebook.train, 8), (notebook.predict, 24), (sides.SIDES["notebook-answer"], 1)):
         assert list(islice(side(setting), 3)) == [rows] * 3
     model = sides.save_model(setting)
     at_once = min(torch.get_num_threads(), MOST_BATCHES)
@@ -183,11 +183,8 @@ def test_a_towers_figures_are_put_together(monkeypatch, tmp_path, capsys):
     benchmark.main(["train", *words, "--rows", "70", "--without_each", "--beside", "1"])
     other = {**describe_environment(), "commit": "1234"}
     kept = json.loads((tmp_path / "figures.json").read_text())
-    kept["inference"] = {
-        "environment": other,
-        "data": {"rows": 128, "device": "cpu"},
-        "towers": {"vit_tiny": {"r": 1}},
-    }
+    towers = {"vit_tiny": {"r": 1, "commit": "1234"}}
+    kept["inference"] = {"environment": other, "data": {"rows": 128, "device": "cpu"}, "towers": towers}
     (tmp_path / "figures.json").write_text(json.dumps(kept))
     benchmark.main(["inference", *words])
     kept = json.loads((tmp_path / "figures.json").read_text())
