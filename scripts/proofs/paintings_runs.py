@@ -44,7 +44,7 @@ SIZES = (50, 100, 200, 400, 800)
 NUM_FEW_FOLDS = 3
 NUM_FOLDS = 5
 _CHOICES = read_recipe(Path(__file__).with_name("choices.yaml"))
-CHOICES, AS_IT_IS = _CHOICES["choices"], "as it is"
+CHOICES, BASE, AS_IT_WAS = _CHOICES["choices"], _CHOICES["base"], "as it was"
 CHOICE_FOLDS = {name: range(NUM_FEW_FOLDS) for name in _CHOICES["on_three_folds"]}
 LABELS = ("TYPE", "SCHOOL", "TIMEFRAME", "TECHNIQUE")
 COLUMNS = ["IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME"]
@@ -74,7 +74,7 @@ def plan(options: Options) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         **{f"{name}, {size} rows": (few_folds, {"num_rows": size}) for size in SIZES for name in sides},
         SEMART_RECIPE: (options.seeds, {}),
         **{
-            f"{SEMART_RECIPE}: {name}": (CHOICE_FOLDS.get(name, [0]), {"fields": own, "table": inner})
+            f"{SEMART_RECIPE}: {name}": (CHOICE_FOLDS.get(name, [0]), {"fields": BASE | own, "table": inner})
             for name, own in CHOICES.items()
         },
     }
@@ -271,22 +271,25 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
     found["few"] = few_rows(settings)
     choices = {name: settings.get(f"{SEMART_RECIPE}: {name}", {}) for name in CHOICES}
     found["choices"] = {name: choice_scores(name, choices) for name in CHOICES if choices[name]}
+    found |= {"base": BASE, "adopted": _CHOICES["adopted"]}
     found["not_run"] = [name for name in CHOICES if not choices[name]]
     return found
 
 
 def choice_scores(name: str, choices: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
-    """Of a choice by modality scores, and `gains` over the recipe as it is on the folds that both have."""
-    runs, others = choices[name], choices.get(AS_IT_IS, {})
+    """Of a choice by modality scores, `gains` over the recipe as it was on common folds, and which it has `won`."""
+    runs, others = choices[name], choices.get(AS_IT_WAS, {})
     seconds = [run["processor_seconds"] for run in runs.values()]
     found: dict[str, Any] = {"fields": CHOICES[name], "folds": [*runs], "minutes": sum(seconds) / 60 / len(seconds)}
-    shared = [fold for fold in runs if fold in others and name != AS_IT_IS]
+    shared = [fold for fold in runs if fold in others and name != AS_IT_WAS]
     for modality in MODALITIES:
         found[modality] = mean_scores([*runs.values()], modality)
         if shared:
             sides = [pooled([side[fold] for fold in shared], modality) for side in (runs, others)]
-            gains = differences(*sides, names=(name, AS_IT_IS))
+            gains = differences(*sides, names=(name, AS_IT_WAS))
             found[modality]["gains"] = {metric: by_task["mean"] for metric, by_task in gains.items()}
+    pairs = [[mean_scores([side[fold]], MODALITIES[0]) for side in (runs, others)] for fold in shared]
+    found["won"] = [all(ours[metric] > theirs[metric] for metric in METRICS) for ours, theirs in pairs]
     return found
 
 

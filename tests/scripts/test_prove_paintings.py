@@ -5,8 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from proofs import anchors, paintings_runs, proof_cards
+from proofs.paintings_runs import CHOICES
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+
+from semart_hf.recipes.recipe import read_recipe
 
 
 def test_words_and_features_in_rotated_columns_give_the_same_answers():
@@ -63,7 +66,7 @@ def tiny_paintings(monkeypatch, tmp_path):
     recipe.write_text(TINY_RECIPE)
     monkeypatch.setattr(paintings_runs, "recipe_of", lambda setting: str(recipe))
     monkeypatch.setattr(paintings_runs, "SIZES", ())
-    monkeypatch.setattr(paintings_runs, "CHOICES", {"as it is": {}, "averaged weights": {"ema_decay": 0.5}})
+    monkeypatch.setattr(paintings_runs, "CHOICES", {"as it was": {}, "averaged weights": {"ema_decay": 0.5}})
     monkeypatch.setattr(paintings_runs, "CHOICE_FOLDS", {"averaged weights": [0, 1]})
     monkeypatch.setattr(anchors, "GRID", {"C": (1.0,)})
 
@@ -83,13 +86,15 @@ def test_paintings_are_proved_beside_their_anchors(main, tiny_paintings, small_r
     results, card = main("paintings", *words, "--parts", "choices")
     plain, *alone = results["runs"]
     assert "nor have the anchors." in card
-    as_it_is, averaged = (100 * accuracy_by_hand(run, "image+text")["mean"] for run in (plain, alone[0]))
+    as_it_was, averaged = (100 * accuracy_by_hand(run, "image+text")["mean"] for run in (plain, alone[0]))
     gains = results["summary"]["choices"]["averaged weights"]["image+text"]["gains"]["accuracy"]
-    assert 100 * gains["value"] == pytest.approx(averaged - as_it_is)
-    assert f"| as it is |  | 1 | {as_it_is:.1f} |  |" in card
-    assert f"| {averaged - as_it_is:+.1f} (" in card.split("| averaged weights | `ema_decay: 0.5` | 2 | ")[1]
+    assert 100 * gains["value"] == pytest.approx(averaged - as_it_was)
+    assert f"| as it was |  | 1 | {as_it_was:.1f} |  |" in card
+    assert f"| {averaged - as_it_was:+.1f} (" in card.split("| averaged weights | `ema_decay: 0.5` | 2 (")[1]
+    recipe, adopted = read_recipe("semart-efficientnet_b0"), CHOICES[results["summary"]["adopted"]]
+    assert {name: recipe[name] for name in adopted} == adopted
     results, card = main("paintings", *words)
-    names = ["anchors", "paintings", "semart-efficientnet_b0", "semart-efficientnet_b0: as it is"]
+    names = ["anchors", "paintings", "semart-efficientnet_b0", "semart-efficientnet_b0: as it was"]
     assert [run["setting"] for run in results["runs"]] == [*names, *["semart-efficientnet_b0: averaged weights"] * 2]
     theirs, ours, _, choice, *averaged = results["runs"]
     assert [choice, *averaged] == [plain, *alone]
