@@ -5,11 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from proofs import anchors, paintings_runs, proof_cards
-from proofs.paintings_runs import CHOICES
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-
-from semart_hf.recipes.recipe import read_recipe
 
 
 def test_words_and_features_in_rotated_columns_give_the_same_answers():
@@ -91,7 +88,8 @@ def test_paintings_are_proved_beside_their_anchors(main, tiny_paintings, small_r
     assert 100 * gains["value"] == pytest.approx(averaged - as_it_was)
     assert f"| as it was |  | 1 | {as_it_was:.1f} |  |" in card
     assert f"| {averaged - as_it_was:+.1f} (" in card.split("| averaged weights | `ema_decay: 0.5` | 2 (")[1]
-    recipe, adopted = read_recipe("semart-efficientnet_b0"), CHOICES[results["summary"]["adopted"]]
+    recipe, kept = paintings_runs.read_recipe("semart-efficientnet_b0"), paintings_runs._CHOICES
+    adopted = kept["choices"][kept["adopted"]]
     assert {name: recipe[name] for name in adopted} == adopted
     results, card = main("paintings", *words)
     names = ["anchors", "paintings", "semart-efficientnet_b0", "semart-efficientnet_b0: as it was"]
