@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 
 from benchmarks import search_scale, tower_costs
-from benchmarks.bench import FIELDS, TEXT_LENGTH
+from benchmarks.bench import FIELDS
 from benchmarks.measurements import WAYS
 from semart_hf.documents.table import DASH, Cell, Table
 from semart_hf.recipes.recipe import read_recipe
@@ -36,8 +36,8 @@ PARTS = {
 def figures_text(measured: Figures) -> str:
     """A file's figures: of the larger towers, of an index, or of a machine's speeds, with what is missing there."""
     if "towers" in measured:
-        recipe, names = read_recipe(tower_costs.RECIPE), vars(tower_costs)
-        return rendered("towers.md", **{**names, "TEXT_LENGTH": TEXT_LENGTH, "recipe": recipe, **measured["towers"]})
+        about = vars(tower_costs) | {"recipe": read_recipe(tower_costs.RECIPE)}
+        return rendered("towers.md", **about | measured["towers"])
     if "search" in measured:
         return rendered("search.md", num_queries=search_scale.NUM_QUERIES, **measured["search"])
     tables = [

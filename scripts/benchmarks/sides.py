@@ -32,8 +32,6 @@ from semart_hf.model.techniques_semart import computes_bf16, run_model, select_k
 from semart_hf.model.towers_semart import FirstTokenBlock
 from semart_hf.recipes.recipe import ModelArguments
 
-PAINTINGS_PER_CALL = 128
-
 
 def run_side(words: Sequence[str]) -> None:
     name, *rest = words
@@ -68,12 +66,10 @@ def train(without: str, *words: str) -> None:
 
 
 def predict(setting: Setting, model: str) -> Iterator[int]:
-    """Classify paintings in batches by the pipeline; a step is one call of it."""
+    """Classify all paintings by the pipeline, in one call a step."""
     classify, paintings = load(setting, model)
-    rows, number = itertools.cycle(paintings), min(PAINTINGS_PER_CALL, len(paintings))
     while True:
-        some = list(itertools.islice(rows, number))
-        yield len(classify(some, batch_size=32, num_workers=2, top_k=None))
+        yield len(classify(paintings, batch_size=32, num_workers=2, top_k=None))
 
 
 def answer(setting: Setting, model: str) -> Iterator[int]:

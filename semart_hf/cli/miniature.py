@@ -1,9 +1,9 @@
 """Paint a small picture collection to try everything on: semart-hf miniature FOLDER."""
 
-import os
 from pathlib import Path
 
 from semart_hf.files import read_json
+from semart_hf.memory import allowed_cores
 
 from .command import command, parser_of
 
@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--num_val", type=int, default=200, help="paintings to choose a checkpoint by [%(default)s]")
     add("--num_test", type=int, default=400, help="paintings to judge by [%(default)s]")
     add("--long_tail", action="store_true", help="labels as unevenly frequent as in SemArt")
-    add("--workers", type=int, default=os.cpu_count() or 1, help="processes that paint [%(default)s]")
+    add("--workers", type=int, default=allowed_cores(), help="processes that paint [%(default)s]")
     options = parser.parse_args(arguments)
 
     from semart_hf.miniature.miniature import MODALITIES, paint_miniature
