@@ -22,8 +22,7 @@ from benchmarks.bench import FRONT, Setting, made_data, make_release, recipe_of,
 from benchmarks.turns import Guarded, Side, alternate, figure, milliseconds, rows_per_second, speed_beside
 
 MEBIBYTE = 2**20
-BATCH, EPOCHS = 32, 10
-INFERENCE_ROWS = 128
+BATCH, EPOCHS, INFERENCE_ROWS = 32, 10, 128
 OFFICIAL_BYTES = 250_000  # as the official scans that are large; most of SemArt's are lighter (see make_release)
 # Of fewer backgrounds, half of 50,000 rows would be copies, and be reported.
 SMALL_PICTURES: dict[str, Any] = {"picture_size": (64, 80), "picture_bytes": 2_000, "num_backgrounds": 4_000}

@@ -36,13 +36,11 @@ from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.preparation.shards import picture_signature
 from semart_hf.recipes.recipe import read_recipe
 
-RECIPE, SEMART_RECIPE = "paintings", "semart-efficientnet_b0"
-ANCHORS = "anchors"
+RECIPE, SEMART_RECIPE, ANCHORS = "paintings", "semart-efficientnet_b0", "anchors"
 METRICS = tuple(anchors.METRICS)
 TEXT_COLUMNS = ["TITLE", "DESCRIPTION"]
 SIZES = (50, 100, 200, 400, 800)
-NUM_FEW_FOLDS = 3
-NUM_FOLDS = 5
+NUM_FOLDS, NUM_FEW_FOLDS = 5, 3
 _CHOICES = read_recipe(Path(__file__).with_name("choices.yaml"))
 CHOICES, BASE, AS_IT_WAS = _CHOICES["choices"], _CHOICES["base"], "as it was"
 CHOICE_FOLDS = {name: range(NUM_FEW_FOLDS) for name in _CHOICES["on_three_folds"]}
