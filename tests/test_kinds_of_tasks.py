@@ -91,8 +91,9 @@ def test_the_pipeline_answers_each_kind_and_explains_it(trained, small_release, 
 
 
 def test_the_application_of_a_space_shows_each_kind(trained, small_release, tmp_path, monkeypatch):
-    monkeypatch.chdir(write_space(tmp_path / "space", str(trained[0])))
-    options = app.parse_arguments([])
+    monkeypatch.setenv("SPACE_ID", "anna/kinds")
+    started = (write_space(tmp_path / "space", str(trained[0])) / "app.py").read_text()
+    options = app.parse_arguments(json.loads(started[started.index("main(") + 5 : started.rindex(")")]))
     classify = pipeline("art-classification", model=options.model, trust_remote_code=False)
     config, results = classify.model.config, json.loads((trained[1] / "results.json").read_text())
     page = app.Page(classify, {"thresholds": {"tasks": {"subjects": {"min_confidence": 1.0}}}})
