@@ -67,10 +67,11 @@ def plan(options: Options) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     # Choices are judged by other folds of the rows that fold 0 learns from.
     inner = table[table["fold"] != 0].assign(fold=lambda rows: rows["fold"] - 1)
     few_folds, sides = options.seeds[:NUM_FEW_FOLDS], (ANCHORS, RECIPE)
+    least = about_of(ANCHORS, {})["min_label_count"]  # the SemArt recipe's own labels would be fewer than the anchors'
     settings: dict[str, tuple[Sequence[int], dict[str, Any]]] = {
         **{name: (options.seeds, {}) for name in sides},
         **{f"{name}, {size} rows": (few_folds, {"num_rows": size}) for size in SIZES for name in sides},
-        SEMART_RECIPE: (options.seeds, {}),
+        SEMART_RECIPE: (options.seeds, {"fields": {"min_label_count": least}}),
         **{
             f"{SEMART_RECIPE}: {name}": (CHOICE_FOLDS.get(name, [0]), {"fields": BASE | own, "table": inner})
             for name, own in CHOICES.items()

@@ -59,9 +59,10 @@ logging_steps: 1
 @pytest.fixture
 def tiny_paintings(monkeypatch, tmp_path):
     """The proof on paintings by a tiny recipe, on three folds, with one choice."""
-    recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(TINY_RECIPE)
-    monkeypatch.setattr(paintings_runs, "recipe_of", lambda setting: str(recipe))
+    (tmp_path / "paintings.yaml").write_text(TINY_RECIPE)
+    (tmp_path / "semart-efficientnet_b0.yaml").write_text(TINY_RECIPE.replace("count: 3", "count: 12"))
+    names = paintings_runs.recipe_of
+    monkeypatch.setattr(paintings_runs, "recipe_of", lambda setting: str(tmp_path / f"{names(setting)}.yaml"))
     monkeypatch.setattr(paintings_runs, "SIZES", ())
     monkeypatch.setattr(paintings_runs, "CHOICES", {"as it was": {}, "averaged weights": {"ema_decay": 0.5}})
     monkeypatch.setattr(paintings_runs, "CHOICE_FOLDS", {"averaged weights": [0, 1]})
