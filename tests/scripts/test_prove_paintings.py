@@ -60,7 +60,7 @@ logging_steps: 1
 def tiny_paintings(monkeypatch, tmp_path):
     """The proof on paintings by a tiny recipe, on three folds, with one choice."""
     (tmp_path / "paintings.yaml").write_text(TINY_RECIPE)
-    (tmp_path / "semart-efficientnet_b0.yaml").write_text(TINY_RECIPE.replace("count: 3", "count: 12"))
+    (tmp_path / "semart-efficientnet_b0.yaml").write_text(TINY_RECIPE.replace("count: 3", "count: 5"))
     names = paintings_runs.recipe_of
     monkeypatch.setattr(paintings_runs, "recipe_of", lambda setting: str(tmp_path / f"{names(setting)}.yaml"))
     monkeypatch.setattr(paintings_runs, "SIZES", ())
