@@ -37,8 +37,7 @@ from semart_hf.preparation.shards import picture_signature
 from semart_hf.recipes.recipe import read_recipe
 
 RECIPE, SEMART_RECIPE, ANCHORS = "paintings", "semart-efficientnet_b0", "anchors"
-METRICS = tuple(anchors.METRICS)
-TEXT_COLUMNS = ["TITLE", "DESCRIPTION"]
+METRICS, TEXT_COLUMNS = tuple(anchors.METRICS), ["TITLE", "DESCRIPTION"]
 SIZES = (50, 100, 200, 400, 800)
 NUM_FOLDS, NUM_FEW_FOLDS = 5, 3
 _CHOICES = read_recipe(Path(__file__).with_name("choices.yaml"))

@@ -110,7 +110,8 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
 
     def first_rows(self, number: int) -> list[dict[str, Any]]:
         """The first rows of the files with all their cells, `number` at most, of as few files as hold them."""
-        cells = (row for path, group, _, _ in self._groups for row in self._table(path, None, group).to_pylist())
+        tables = (self._table(path, None, group).slice(0, number) for path, group, _, _ in self._groups)
+        cells = (row for table in tables for row in table.to_pylist())
         return [{**row, "text": self._text_of(row)} for row in islice(cells, number)]
 
     def set_epoch(self, epoch: int) -> None:

@@ -156,20 +156,16 @@ def fill_tower(tower: Any, source: Any) -> None:
         fresh = timm.create_model(tower.config.architecture, pretrained=False, num_classes=0, **args)
         tower.timm_model.load_state_dict(fresh.state_dict())
         return
-    tower.load_state_dict(_saved_weights(tower, source), strict=False)  # a source often has heads, too
-    verify_tower(tower, source)
+    saved = saved_weights(tower, source)
+    tower.load_state_dict(saved, strict=False)  # a source often has heads, too
+    check_arrived(source, tower.state_dict(), saved)
 
 
-def verify_tower(tower: nn.Module, source: str | os.PathLike[str]) -> None:
-    """Refuse a tower of which a tensor is not in the source's `model.safetensors`, read again, or differs from it."""
-    check_arrived(source, tower.state_dict(), _saved_weights(tower, source))
-
-
-def _saved_weights(tower: nn.Module, source: str | os.PathLike[str]) -> dict[str, Tensor]:
+def saved_weights(tower: nn.Module, source: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a source's `model.safetensors`, by the tower's names: the first BERT checkpoints have others."""
     state, saved = tower.state_dict(), {}
     for key, value in load_file(cached_file(source, "model.safetensors")).items():
         name = key.removeprefix(f"{getattr(tower, 'base_model_prefix', '')}.")
-        # The first BERT checkpoints have other names.
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         saved[name if name in state else f"timm_model.{name}"] = value
     return saved

@@ -80,7 +80,8 @@ def build_trainer(
     collator = ArtCollator(processor, tasks, finishes_pictures=training.device.type == "cpu", **shown, **read)
     collator.frozen_text, remark = frozen_text(model, processor, {**splits, "train": train_paintings}, data, training)
     say(remark)
-    trainer = SemArtTrainer(model, training, collator, train_paintings, splits.get("validation"), processor)
+    rows: dict[str, Any] = {"train_dataset": train_paintings, "eval_dataset": splits.get("validation")}
+    trainer = SemArtTrainer(model, training, data_collator=collator, processing_class=processor, **rows)
     trainer.chosen_fields = chosen
     return trainer
 

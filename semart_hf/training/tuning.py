@@ -74,6 +74,9 @@ def tune(
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
             result = "given up"
+        except Exception:  # unforeseen: unlike one that was interrupted, it is not tried again
+            study.tell(trial, state=TrialState.FAIL)
+            raise
         params = trial.params.items()
         shown = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in params]
         say(f"Trial {trial.number + 1}: {result} ({', '.join(shown)})")
