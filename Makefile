@@ -39,7 +39,7 @@ extras: $(READY)  ## Resolve every extra with constraints.txt, and install nothi
 demo: $(READY)  ## Paint a small data set, train, evaluate, classify three paintings (about 6 minutes, all under outputs/demo)
 	@rm -rf $(DEMO)/release $(DEMO)/model $(DEMO)/evaluation
 	@echo "1/4 Painting the miniature: $(DEMO)/release"
-	@$(OFFLINE) $(RUN) -m semart_hf.cli.miniature $(DEMO)/release
+	@$(OFFLINE) $(RUN) -m semart_hf.cli miniature $(DEMO)/release
 	@echo "2/4 Training on it: $(DEMO)/model"
 	@$(ONE_GPU) $(OFFLINE) $(LAUNCH) scripts/train.py semart_hf/recipes/miniature.yaml
 	@echo "3/4 Evaluating on the test split: $(DEMO)/evaluation"

@@ -115,7 +115,7 @@ def photograph_app(folder: Path) -> None:
 @contextlib.contextmanager
 def served(words: list[str]) -> Iterator[str]:
     """Address of the application while it runs."""
-    with subprocess.Popen([sys.executable, "-m", "semart_hf.cli.app", *words, "--port", str(PORT)]) as server:
+    with subprocess.Popen([sys.executable, "-m", "semart_hf.cli", "app", *words, "--port", str(PORT)]) as server:
         try:
             while socket.socket().connect_ex(("127.0.0.1", PORT)):
                 if server.poll() is not None:

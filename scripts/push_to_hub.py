@@ -1,6 +1,7 @@
 """Publish a model: `python scripts/push_to_hub.py --model DIR --repo_id USER/NAME [--results FILE …] [--push]`."""
 
+from semart_hf.cli.command import run_command
 from semart_hf.cli.push import main
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

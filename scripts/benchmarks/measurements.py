@@ -190,7 +190,7 @@ def measure_startup(options: argparse.Namespace) -> dict[str, Any]:
         picture = str(next((folder / "release" / "Images").iterdir()))
         setting = Setting(folder, recipe_of(tower))
         model, vision_model = sides.save_model(setting), sides.save_vision_model(setting)
-        answer = ["-m", "semart_hf.cli.predict", "--model", model, "--input", picture, "--text", "A quiet river."]
+        answer = ["-m", "semart_hf.cli", "predict", "--model", model, "--input", picture, "--text", "A quiet river."]
         commands |= {
             f"transformers' image-classification ({tower})": ["-c", VISION_PREDICTION.format(vision_model, picture)],
             f"first prediction ({tower})": ["-c", FIRST_PREDICTION.format(model, picture)],

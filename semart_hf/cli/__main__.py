@@ -4,7 +4,7 @@ import importlib
 import sys
 from importlib.metadata import version
 
-from .command import COMMANDS
+from .command import COMMANDS, run_command
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,5 +22,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"semart-hf: Got the command {words[0]!r}. Allowed are {', '.join(COMMANDS)}. Name one.")
 
 
+def console() -> None:
+    run_command(main)
+
+
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -276,7 +276,3 @@ def main(arguments: list[str] | None = None) -> None:
     )
     print(f"Serving at {address} (Ctrl-C ends it).", flush=True)
     blocks.block_thread()
-
-
-if __name__ == "__main__":
-    main()

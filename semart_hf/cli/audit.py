@@ -165,9 +165,9 @@ def out_of_fold(options: argparse.Namespace, recipe: dict[str, Any], rows: Any, 
             print(f"Part {fold + 1} of {options.folds}: trained on {len(splits['train'])} rows", flush=True)
             shown = rows.select(held_out).select_columns(["image", "text"])
             how = {"batch_size": options.batch_size, "device": options.device}
-            found = predict_dataset(trainer.model, trainer.processing_class, shown, **how)
+            found = predict_dataset(trainer.model, trainer.processing_class, shown, **how).probabilities()
             with atomic_file(path) as unfinished, unfinished.open("wb") as file:
-                np.savez(file, *(found.probabilities()[task] for task in probabilities))
+                np.savez(file, *(found[task] for task in probabilities))
         with np.load(path) as answers:
             for number, task in enumerate(probabilities):
                 probabilities[task][held_out] = answers[f"arr_{number}"]
@@ -234,7 +234,3 @@ def write_suggestions(source: Any, folder: Path, tasks: Tasks, probabilities: By
     suggester = Suggester(source, names)
     additions = (suggester.addition(answer(number), row) for number, row in enumerate(source.rows()))
     catalogue.write(folder / name, added_columns(names), additions)
-
-
-if __name__ == "__main__":
-    main()

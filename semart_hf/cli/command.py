@@ -1,12 +1,14 @@
 """What all commands share; they import what is slow after they have parsed, so that `--help` answers at once."""
 
 import argparse
+import atexit
 import errno
 import gc
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -58,6 +60,20 @@ def command(name: str) -> Iterator[None]:
         raise SystemExit(f"semart-hf {name}: interrupted{advice}") from None
 
 
+def run_command(main: Callable[[], None]) -> None:
+    """Run a command as a process of its own, which ends at once: to take apart what was imported takes a second.
+
+    Where threads still work, or several processes, the interpreter ends as it does otherwise.
+    """
+    main()
+    is_alone = all(one.daemon for one in threading.enumerate() if one is not threading.main_thread())
+    if is_alone and os.environ.get("WORLD_SIZE", "1") == "1":
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 def set_up_threads() -> None:
     """Let threads that wait for others leave their core, and undo a launcher's default of one thread."""
     # Else, where another program has the core that a thread needs, the others spin for its whole time slice.
@@ -106,6 +122,10 @@ def parser_of(name: str, epilog: str | None = None) -> Parser:
     """The parser of a command, described as in the list of commands."""
     layout: dict[str, Any] = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
     return Parser(f"semart-hf {name}", description=f"{COMMANDS[name]}.", epilog=epilog, **layout)
+
+
+def split_name(name: str) -> str:
+    return {"val": "validation"}.get(name, name)
 
 
 def load_model(name: str, revision: str | None = None) -> tuple[Any, Any]:

@@ -161,7 +161,3 @@ def resolve_tower(word: str, recipe: Mapping[str, Any]) -> tuple[str, dict[str, 
     if recipe.get("pretrained") in (False, "false", "text") and not Path(vision).is_dir():
         fields = {"vision": architecture}
     return name, fields
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,10 @@
 """Write a model as ONNX graphs: semart-hf export --model DIR --output DIR."""
 
 from pathlib import Path
-from typing import Any
 
 from semart_hf.documents.table import DASH, Table
 
-from .command import command, load_model, parser_of, print_table
-from .evaluate import split_name
+from .command import command, load_model, parser_of, print_table, split_name
 
 
 @command("export")
@@ -27,8 +25,8 @@ def main(arguments: list[str] | None = None) -> None:
     model, processor = load_model(options.model)
     where = options.model, options.data, options.split, model.config.tasks
     paintings = load_split(*where, common_labels=True) if options.data else None
-    how: dict[str, Any] = {"int8": options.precision == "int8", "paintings": paintings}
-    description = export_onnx(model.float(), processor, options.output, **how)
+    is_int8 = options.precision == "int8"
+    description = export_onnx(model.float(), processor, options.output, int8=is_int8, paintings=paintings)
     columns, rows = ["graph", "MB", "difference from torch"], []
     for name, graph in description["graphs"].items():
         size = (options.output / graph["file"]).stat().st_size
@@ -39,7 +37,3 @@ def main(arguments: list[str] | None = None) -> None:
     columns += ["paintings", "same answers", "confidence difference"] if options.data else []
     print_table(Table(columns, rows))
     print(f"Written to {options.output}; outputs, one row a painting: {', '.join(description['outputs'])}")
-
-
-if __name__ == "__main__":
-    main()

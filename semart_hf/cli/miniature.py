@@ -27,7 +27,3 @@ def main(arguments: list[str] | None = None) -> None:
     ceilings = read_json(folder / "ceiling.json")
     best = ", ".join(f"{modality} {ceilings[modality]['mean']:.3f}" for modality in MODALITIES)
     print(f"{folder}: {options.num_train}/{options.num_val}/{options.num_test} paintings; ceilings: {best}")
-
-
-if __name__ == "__main__":
-    main()

@@ -109,7 +109,3 @@ def publish(folder: Path, repo_id: str, repo_type: str, options: argparse.Namesp
     commit = push_folder(folder, repo_id, f"Publish the {repo_type}", repo_type=repo_type, private=options.private)
     print(f"Pushed {repo_id} at {commit.oid}: {commit.commit_url}")
     return str(commit.oid)
-
-
-if __name__ == "__main__":
-    main()

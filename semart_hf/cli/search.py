@@ -43,17 +43,15 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("give words, a picture, or both; or --like ROW")
     if options.output is not None and options.output.suffix.lower() not in (".jsonl", ".html"):
         parser.error(f"got --output {options.output}; allowed are names that end in .jsonl or .html")
-    from semart_hf.search.vector_index import SearchIndex
+    from semart_hf.search.filters import parse_filter
+    from semart_hf.search.vector_index import SearchIndex, check_weights, query_vector
 
     index = SearchIndex(options.index)
     if options.where is not None:
-        from semart_hf.search.filters import parse_filter
-
         parse_filter(options.where, index.fields)  # before the model, which takes longer
     query: Any = options.like
     if query is None:
         from semart_hf.model.loading_semart import digest_of_weights
-        from semart_hf.search.vector_index import check_weights, query_vector
 
         name = options.model or index.about["model"]
         if options.model is None and Path(name).is_absolute() and not Path(name).is_dir():
@@ -89,7 +87,3 @@ def show(options: argparse.Namespace, index: Any, hits: Sequence[Any]) -> None:
         write_text(options.output, "".join(json.dumps(hit_json(hit), ensure_ascii=False) + "\n" for hit in hits))
     if options.output is not None:
         print(f"{len(hits)} paintings in {options.output}")
-
-
-if __name__ == "__main__":
-    main()

@@ -49,11 +49,6 @@ def main(words: list[str] | None = None) -> None:
         metric = recipe.get("metric_for_best_model", "mean_macro_f1")
         tried = {name: [trial.params[name] for trial in shown] for name in ranges}
         logarithmic = {name for name, values in ranges.items() if isinstance(values, dict) and values.get("log")}
-        chart = draw_search(tried, [trial.value for trial in shown], metric, logarithmic)
-        save_chart(chart, folder / "search")
+        save_chart(draw_search(tried, [trial.value for trial in shown], metric, logarithmic), folder / "search")
     path = str(folder / "best.yaml")
     print(f"Best recipe: {path}. Train it: semart-hf train {shlex.quote(path)}")
-
-
-if __name__ == "__main__":
-    main()

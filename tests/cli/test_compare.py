@@ -132,7 +132,7 @@ def test_killed_in_training_it_goes_on_from_the_checkpoint(script, recipe, tmp_p
     # Long enough not to end by itself: a checkpoint each epoch.
     words += ["--num_train_epochs", "400"]
     model = output / "towers" / "test_resnet" / "model"
-    with Python("-m", "semart_hf.cli.compare", *words, output=tmp_path / "log", OMP_NUM_THREADS="1") as process:
+    with Python("-m", "semart_hf.cli", "compare", *words, output=tmp_path / "log", OMP_NUM_THREADS="1") as process:
         process.wait_until(lambda: glob.glob(f"{model}/checkpoint-*/manifest.json"))
         trainers = psutil.Process(process.pid).children(recursive=True)
         os.kill(process.pid, signal.SIGKILL)
