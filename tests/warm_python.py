@@ -120,8 +120,9 @@ def launched(num_processes):
     return [{**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(num_processes)]
 
 
-def run_python(*words, logs, num_processes=1, timeout=300, **settings):
-    """What `subprocess.run` returns, of one process or of those that a launcher would start for one training."""
+def run_python(*words, logs, num_processes=1, timeout=300, returncode=0, **settings):
+    """What `subprocess.run` returns, of one process or of those of a launcher; it ends with `returncode`."""
+    logs.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         processes = [
             stack.enter_context(
@@ -131,4 +132,6 @@ def run_python(*words, logs, num_processes=1, timeout=300, **settings):
         ]
         codes = [process.wait(timeout) for process in processes]
     outputs = ["".join(path.read_text() for path in sorted(logs.glob(f"*.{end}"))) for end in ("out", "err")]
-    return subprocess.CompletedProcess(words, next(filter(None, codes), 0), *outputs)
+    done = subprocess.CompletedProcess(words, next(filter(None, codes), 0), *outputs)
+    assert done.returncode == returncode, done.stderr[-3000:]
+    return done

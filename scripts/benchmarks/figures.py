@@ -5,11 +5,12 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmarks import search_scale, tower_costs
-from benchmarks.bench import FIELDS
+from benchmarks import tower_costs
+from benchmarks.bench import FIELDS, TEXT_LENGTH
 from benchmarks.measurements import WAYS
+from benchmarks.search_scale import NUM_QUERIES
 from semart_hf.documents.table import DASH, Cell, Table
 from semart_hf.recipes.recipe import read_recipe
 from semart_hf.training.techniques import TRAINING_TECHNIQUES
@@ -21,8 +22,10 @@ SPEEDS = [
     for part, rows in read_recipe(Path(__file__).with_name("speeds.yaml")).items()
     for name, how in rows.items()
 ]
-_TECHNIQUES = *FIELDS, *(technique.name for technique in TRAINING_TECHNIQUES)
-TECHNIQUES = [("train", name, f"without/{name}/speed", "", "{:.2f}", "") for name in _TECHNIQUES]
+TECHNIQUES = [
+    ("train", name, f"without/{name}/speed", "", "{:.2f}", "")
+    for name in (*FIELDS, *(technique.name for technique in TRAINING_TECHNIQUES))
+]
 # What a file may hold: part, and what it is called where it is missing.
 PARTS = {
     "train": "training",
@@ -33,19 +36,13 @@ PARTS = {
 }
 
 
-def figures_text(measured: Figures) -> str:
-    """A file's figures: of the larger towers, of an index, or of a machine's speeds, with what is missing there."""
-    if "towers" in measured:
-        about = vars(tower_costs) | {"recipe": read_recipe(tower_costs.RECIPE)}
-        return rendered("towers.md", **about | measured["towers"])
-    if "search" in measured:
-        return rendered("search.md", num_queries=search_scale.NUM_QUERIES, **measured["search"])
-    tables = [
-        tower_table("ours / the notebook's", measured, SPEEDS),
-        tower_table("speed left without", measured, TECHNIQUES),
-    ]
+def speed_text(measured: Figures) -> str:
+    """A machine's speeds, with what was not measured there."""
+    measured = {part: figures for part, figures in measured.items() if part in PARTS}
+    speeds = tower_table("ours / the notebook's", measured, SPEEDS)
+    techniques = tower_table("speed left without", measured, TECHNIQUES)
     missing = [words for part, words in PARTS.items() if part not in measured]
-    missing += [] if tables[1] else ["each technique removed"]
+    missing += [] if techniques else ["each technique removed"]
     trained = measured.get("train", {}).get("data", {})
     missing += [] if trained.get("device") == "cuda" else ["a GPU"]
     seconds = {name: one["seconds"] for name, one in measured.get("startup", {}).get("starts", {}).items()}
@@ -53,24 +50,37 @@ def figures_text(measured: Figures) -> str:
         "speed.md",
         starts={name: value for name, value in seconds.items() if "--help" not in name},
         helps=[value for name, value in seconds.items() if "--help" in name],
-        tables=[*filter(None, tables)],
+        tables=[table for table in (speeds, techniques) if table],
         ways=WAYS,
         environment=next(iter(measured.values()))["environment"],
         commits=dict.fromkeys(commit for part in measured.values() for commit in commits_of(part)),  # measured apart
         missing=missing,
         num_rows=trained.get("rows", 0),
-        **{part: measured.get(part, {}) for part in ("startup", "memory", "data")},
+        startup=measured.get("startup", {}),
+        memory=measured.get("memory", {}),
+        data=measured.get("data", {}),
     )
 
 
+def search_text(measured: Figures) -> str:
+    """What an index of made vectors takes, by its number of rows."""
+    return rendered("search.md", num_queries=NUM_QUERIES, **measured["search"])
+
+
+def towers_text(measured: Figures) -> str:
+    """What the larger towers take in training: measured on a CPU, estimated for GPUs."""
+    recipe = read_recipe(tower_costs.RECIPE)
+    return rendered("towers.md", costs=tower_costs, recipe=recipe, text_length=TEXT_LENGTH, **measured["towers"])
+
+
+TEXTS = {"search": search_text, "towers": towers_text}  # of parts with a page of their own; others are speeds
+
+
 def rendered(template: str, **context: Any) -> str:
-    return page_environment(Path(__file__).with_name("pages")).get_template(template).render(context).rstrip()
-
-
-def page_environment(folder: Path) -> Environment:
-    """The environment of a folder's Markdown templates."""
-    loader = FileSystemLoader(folder)
-    return Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    """The Markdown of a template in `pages/`; what it names and is not given is an error."""
+    loader = FileSystemLoader(Path(__file__).with_name("pages"))
+    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template(template).render(context).rstrip()
 
 
 def commits_of(part: Figures) -> list[str]:

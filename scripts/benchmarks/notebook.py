@@ -20,7 +20,7 @@ from torchvision import transforms
 from transformers import AutoTokenizer, DistilBertModel, get_cosine_schedule_with_warmup
 
 from benchmarks.bench import TEXT_LENGTH, Setting
-from semart_hf.model.towers_semart import frozen_modules, vision_stages
+from semart_hf.model.towers_semart import frozen_layers, frozen_modules, vision_stages
 
 NUM_WORKERS = 2
 TASKS = ("TYPE", "SCHOOL", "TIMEFRAME", "MEDIUM")
@@ -45,8 +45,7 @@ class NotebookModel(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(dim, number) for number in num_labels)
 
         stages = vision_stages(self.vision)[: recipe.get("frozen_vision_stages", 0)]
-        num_layers = len(self.text.transformer.layer) - recipe.get("trainable_text_layers", 1)
-        frozen_text = [self.text.embeddings, *self.text.transformer.layer[:num_layers]]
+        frozen_text = frozen_layers(self.text, recipe.get("trainable_text_layers", 1))
         frozen = [self.vision.get_parameter(name) for stage in stages for name in stage]
         frozen += [parameter for module in frozen_text for parameter in module.parameters()]
         for parameter in frozen:

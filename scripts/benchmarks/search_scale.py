@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.bench import SCHOOLS
 from benchmarks.turns import spread
 from semart_hf.search.vector_index import SearchIndex, complete, connect, create_paintings, open_paintings, write_about
 
 DIMENSION, CLUSTERS, CLUSTER_NOISE = 512, 1_000, 1.5
+SCHOOLS = ("Italian", "Dutch", "French", "Flemish", "German", "Spanish", "English", "Netherlandish")
 BATCH_ROWS = 20_000
 NUM_QUERIES = 50
 COLUMNS = ["IMAGE_FILE", "TITLE", "SCHOOL", "YEAR"]
@@ -46,12 +46,9 @@ def measure_search(options: argparse.Namespace) -> dict[str, Any]:
 def in_process(function: Any, *arguments: Any) -> dict[str, Any]:
     """What a function gives in a process of its own, and that process's peak memory."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measured, (function, *arguments))
-
-
-def measured(function: Any, *arguments: Any) -> dict[str, Any]:
-    found: dict[str, Any] = function(*arguments)
-    return {**found, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+        found = pool.apply(function, arguments)
+        usage = pool.apply(resource.getrusage, (resource.RUSAGE_SELF,))
+    return {**found, "peak_mb": usage.ru_maxrss // 1024}
 
 
 def made_rows(start: int, count: int, centres: np.ndarray) -> pa.Table:
@@ -69,7 +66,7 @@ def made_rows(start: int, count: int, centres: np.ndarray) -> pa.Table:
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIMENSION),
             "cell_0": [f"{number:08d}.jpg" for number in numbers],
             "cell_1": [f"Painting {number % 1000}" for number in numbers],
-            "cell_2": [SCHOOLS[number % 8] for number in numbers],
+            "cell_2": [SCHOOLS[number % len(SCHOOLS)] for number in numbers],
             "cell_3": [str(1300 + number * 7 % 600) for number in numbers],
             "label_0": ["portrait" if number % 3 else "landscape" for number in numbers],
             "confidence_0": pa.array([0.5] * count, pa.float32()),

@@ -135,7 +135,8 @@ def graph(setting: Setting, model: str, path: str) -> Iterator[int]:
     """An ONNX graph on the batches of `predict_limit`, all in a step."""
     from semart_hf.publishing.onnx_export import open_graph
 
-    run, (_, batches, rows) = open_graph(Path(path)), ready_batches(setting, model)
+    run = open_graph(Path(path))
+    _, batches, rows = ready_batches(setting, model)
     while True:
         for inputs in batches:
             run(inputs)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from proofs.runner import Options, Run, by_setting, gains, mean_and_deviation, score_figures, tasks_of, train_and_score
+from proofs import runner
+from proofs.runner import Options, Run, by_setting, figures, gains, mean_and_deviation, tasks_of, train_and_score
 from semart_hf.evaluation.results import ceilings_of
 from semart_hf.miniature.miniature import paint_miniature
 from semart_hf.recipes.recipe import RECIPES, read_recipe
@@ -20,11 +21,8 @@ GOALS = {"macro_f1": 0.05, "accuracy": -0.01, "share_of_ceiling": 0.96}
 def plan(options: Options) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """All settings and seeds, on the long-tailed miniature, which is painted where there is none."""
     best, plain = (read_recipe(RECIPES / name) for name in (BEST, PLAIN))
-    settings = {
-        "best": {},
-        "plain": {},
-        "plain, as long": {name: best[name] for name in TECHNIQUES["longer training"]},
-    }
+    longer = {name: best[name] for name in TECHNIQUES["longer training"]}
+    settings = {"best": {}, "plain": {}, "plain, as long": longer}
     settings |= {f"without {name}": fields for name, fields in TECHNIQUES.items()}
     paint_miniature(options.release, long_tail=True, workers=options.processes, **SIZES)
     common = {"recipes": {BEST: best, PLAIN: plain}, "techniques": TECHNIQUES, "sizes": SIZES, "goals": GOALS}
@@ -43,7 +41,7 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
         both = [run["image+text"] for run in found.values()]
         summary[name] = {
             "seeds": [*found],
-            **{score: score_figures(both, score) for score in ("accuracy", "macro_f1")},
+            **{score: figures([runner.by_task(run, score) for run in both]) for score in ("accuracy", "macro_f1")},
             "periods": mean_and_deviation([one["mean_absolute_error_periods"] for one in both]),
         }
         for modality in ("image", "text"):

@@ -83,8 +83,7 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
         for figure in ("flagged", "expected"):
             tasks[name][f"without_errors_{figure}"] = float(np.mean([one["without_errors"][figure] for one in found]))
     whole = [run["all"] for run in runs]
-    by_seed = [one["found"] / one["replaced"] for one in whole]
-    return {"tasks": tasks, "all": found_shares(whole), "by_seed": by_seed}
+    return {"tasks": tasks, "all": found_shares(whole), "by_seed": [one["found"] / one["replaced"] for one in whole]}
 
 
 def found_shares(found: Sequence[Mapping[str, int]]) -> dict[str, Any]:

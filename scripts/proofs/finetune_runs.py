@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 
 from proofs import runner
-from proofs.runner import Options, Run, by_setting, gains, mean_and_deviation, score_figures, tasks_of, train_and_score
+from proofs.runner import Options, Run, by_setting, figures, gains, mean_and_deviation, tasks_of, train_and_score
 from semart_hf import register
 from semart_hf.data.loading import load_paintings
 from semart_hf.files import read_json, write_json
@@ -88,7 +88,7 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
         better = {name: gains(start, own, f"mean_{metric}") for name, own in found.items() if name != START}
         summary[metric] = {
             "scores": {
-                setting: score_figures([run["image+text"] for run in own.values()], metric)
+                setting: figures([runner.by_task(run["image+text"], metric) for run in own.values()])
                 for setting, own in found.items()
             },
             "gains": {setting: mean_and_deviation(values) for setting, values in better.items() if values},

@@ -34,14 +34,16 @@ from semart_hf.evaluation.vocabularies import load_split
 from semart_hf.files import write_text
 from semart_hf.model.output_semart import UNKNOWN_LABEL
 from semart_hf.preparation.shards import picture_signature
-from semart_hf.recipes.recipe import read_recipe
+from semart_hf.recipes.recipe import read_recipe, with_fields, write_recipe
 
 RECIPE, SEMART_RECIPE, ANCHORS = "paintings", "semart-efficientnet_b0", "anchors"
-METRICS, TEXT_COLUMNS = tuple(anchors.METRICS), ["TITLE", "DESCRIPTION"]
+METRICS = tuple(anchors.METRICS)
+TEXT_COLUMNS = ["TITLE", "DESCRIPTION"]
 SIZES = (50, 100, 200, 400, 800)
 NUM_FOLDS, NUM_FEW_FOLDS = 5, 3
 _CHOICES = read_recipe(Path(__file__).with_name("choices.yaml"))
-CHOICES, BASE, AS_IT_WAS = _CHOICES["choices"], _CHOICES["base"], "as it was"
+CHOICES, BASE, ADOPTED = (_CHOICES[name] for name in ("choices", "base", "adopted"))
+AS_IT_WAS = "as it was"
 CHOICE_FOLDS = {name: range(NUM_FEW_FOLDS) for name in _CHOICES["on_three_folds"]}
 LABELS = ("TYPE", "SCHOOL", "TIMEFRAME", "TECHNIQUE")
 COLUMNS = ["IMAGE_FILE", "DESCRIPTION", "AUTHOR", "TITLE", "TECHNIQUE", "DATE", "TYPE", "SCHOOL", "TIMEFRAME"]
@@ -141,8 +143,7 @@ def groups_of(table: pd.DataFrame, images: Path) -> npt.NDArray[np.int32]:
     for column in ("work", "TITLE"):
         values = np.array([" ".join(value.casefold().split()) for value in table[column]], dtype=object)
         is_same |= (values[:, None] == values[None]) & (values != "")
-    found: npt.NDArray[np.int32] = connected_components(is_same, directed=False)[1]
-    return found
+    return connected_components(is_same, directed=False)[1]
 
 
 def folds_of(table: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -228,13 +229,11 @@ def as_line(values: Iterable[int]) -> str:
 
 def model_answers(recipe: str, data: Path, fields: Run, made: Path) -> dict[str, Any]:
     """What a model that `semart-hf train` makes in a folder answers for the test split, and its training's cost."""
-    folder, words = made / "model", [recipe]
+    folder, own_recipe = made / "model", made / "recipe.yaml"
     wanted = {**WITHOUT_VALIDATION, **runner.IN_PROCESS, **fields, "data": str(data), "output_dir": str(folder)}
-    for name, value in wanted.items():
-        values = value if isinstance(value, list) else [value]
-        words += [f"--{name}", *(one if isinstance(one, str) else json.dumps(one) for one in values)]
+    write_recipe(own_recipe, with_fields(read_recipe(recipe), wanted))
     with open(made / "train.log", "w", encoding="utf-8") as log, contextlib.redirect_stdout(log):
-        train.main(words)
+        train.main([str(own_recipe)])
     model, processor = load_model(str(folder))
     outcomes = collect_outcomes(model, processor, load_split(folder, data, "test", model.config.tasks))
     answers: dict[str, dict[str, list[str]]] = {}
@@ -269,13 +268,17 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
     found["few"] = few_rows(settings)
     choices = {name: settings.get(f"{SEMART_RECIPE}: {name}", {}) for name in CHOICES}
     found["choices"] = {name: choice_scores(name, choices) for name in CHOICES if choices[name]}
-    found |= {"base": BASE, "adopted": _CHOICES["adopted"]}
+    found["base"], found["adopted"] = BASE, ADOPTED
+    found["choices_min_label_count"] = about_of(SEMART_RECIPE, {})["min_label_count"]
     found["not_run"] = [name for name in CHOICES if not choices[name]]
     return found
 
 
 def choice_scores(name: str, choices: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
-    """Of a choice by modality scores, `gains` over the recipe as it was on common folds, and which it has `won`."""
+    """Of a choice by modality scores, and `gains` over the recipe as it was on the folds that both have.
+
+    `won` says of each such fold whether both scores of picture and text are higher.
+    """
     runs, others = choices[name], choices.get(AS_IT_WAS, {})
     seconds = [run["processor_seconds"] for run in runs.values()]
     found: dict[str, Any] = {"fields": CHOICES[name], "folds": [*runs], "minutes": sum(seconds) / 60 / len(seconds)}
@@ -286,8 +289,10 @@ def choice_scores(name: str, choices: Mapping[str, Mapping[int, Run]]) -> dict[s
             sides = [pooled([side[fold] for fold in shared], modality) for side in (runs, others)]
             gains = differences(*sides, names=(name, AS_IT_WAS))
             found[modality]["gains"] = {metric: by_task["mean"] for metric, by_task in gains.items()}
-    pairs = [[mean_scores([side[fold]], MODALITIES[0]) for side in (runs, others)] for fold in shared]
-    found["won"] = [all(ours[metric] > theirs[metric] for metric in METRICS) for ours, theirs in pairs]
+    found["won"] = []
+    for fold in shared:
+        ours, theirs = (mean_scores([side[fold]], MODALITIES[0]) for side in (runs, others))
+        found["won"].append(all(ours[metric] > theirs[metric] for metric in METRICS))
     return found
 
 

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import page_environment
-from jinja2 import UndefinedError
+from jinja2 import Environment, FileSystemLoader, UndefinedError
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -18,7 +17,8 @@ SCORES = ("mean_accuracy", "mean_macro_f1")
 
 def card(results: Mapping[str, Any]) -> str:
     """The card of a file of results, as Markdown; a `ValueError` if it compares what has not been run."""
-    environment = page_environment(Path(__file__).with_name("cards"))
+    loader = FileSystemLoader(Path(__file__).with_name("cards"))
+    environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["cell"] = cell
     functions = (row, points, fields_in_words, costs_accuracy, is_within_spread)
     environment.globals |= {function.__name__: function for function in functions}

@@ -105,9 +105,8 @@ def run_apart(run_one: Callable[..., dict[str, Any]], task: Run, processes: int)
     """What `run_here` gives, from a process of its own, with the memory of no other."""
     # The threads of numpy and scipy spin while they wait: beside other processes they would hold up one another.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(num_threads(processes)))
-    start = {"mp_context": get_context("spawn"), "initializer": begin_run, "initargs": (processes,)}
     try:
-        with ProcessPoolExecutor(1, **start) as process:
+        with ProcessPoolExecutor(1, get_context("spawn"), begin_run, (processes,)) as process:
             return process.submit(run_here, run_one, task).result()
     except BrokenProcessPool as error:
         problem = f"The process of the run ({words_of(task)}) ended without a result, see above"
@@ -221,7 +220,3 @@ def figures(found: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]
     """Mean and deviation of all that each has."""
     names = [name for name in found[0] if all(name in one for one in found)]
     return {name: mean_and_deviation([one[name] for one in found]) for name in names}
-
-
-def score_figures(found: Sequence[Run], score: str) -> dict[str, dict[str, float]]:
-    return figures([by_task(one, score) for one in found])

@@ -32,8 +32,7 @@ def plan(options: Options) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "recipe": RECIPE,
         "fields": {"ours": read_recipe(RECIPES / RECIPE), "tower_alone": TOWER_ALONE, "tfidf": GRID},
     }
-    shared = {"csv": options.csv, "text_tower": options.text_tower}
-    return common, [{"seed": seed, **shared} for seed in options.seeds]
+    return common, [{"seed": seed, "csv": options.csv, "text_tower": options.text_tower} for seed in options.seeds]
 
 
 def run_one(seed: int, csv: Path, text_tower: str) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .catalogue_files import FORMAT_OF_ENDING, SourceTable, read_table, source_tables
 from .mapping import SEMART_NAMES, CatalogueMapping, ColumnRule, Columns, SplitRule, normal
@@ -101,7 +101,8 @@ def read_catalogue(source: str | Path, mapping: CatalogueMapping, *, follow_link
     if rule.column is None and (mapping.splits or None in names):
         splits = _shared_out(rows, rule, mapping.tasks, source)
     else:
-        splits = divided_rows(rows, pd.Index(SPLITS).get_indexer([*cells_of(rows, "split")]))
+        numbers = pc.index_in(rows.data.column("split"), pa.array(SPLITS)).fill_null(-1)
+        splits = divided_rows(rows, numbers.to_numpy())
     if not splits:
         raise ValueError(
             f"Got {source} without a readable row that the mapping keeps. Check the file, keep_rows and splits."
@@ -164,7 +165,7 @@ def _with_separator(task: Task, mapping: CatalogueMapping, splits: Mapping[str, 
     """A task with several labels as its cells hold them."""
     if task.kind != "multi_label":
         return task
-    cells = chain.from_iterable(cells_of(rows, task.name) for rows in splits.values())
+    cells = (cell for rows in splits.values() for cell in cells_of(rows, task.name))
     if not task.separator:
         return replace(task, separator=separator_of(cells, None, task.source))
     mark = mapping.columns[task.source].separator if task.source in mapping.columns else None

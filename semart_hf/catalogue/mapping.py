@@ -46,7 +46,8 @@ class ColumnRule:
         else:
             texts = [next((cell for cell in row if cell is not None), None) for row in rows]
         if self.pattern:
-            texts = [found[1] if text and (found := self.pattern.search(text)) else None for text in texts]
+            matches = [text and self.pattern.search(text) for text in texts]
+            texts = [match[1] if match else None for match in matches]
         if not self.half_century:
             return [self._value_of(text, unforeseen) for text in texts]
         ends = cells[self.end_column] if self.end_column else [None] * len(texts)

@@ -13,6 +13,8 @@ ENDINGS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".jp2", ".j2k", ".jpf", ".jpx",
     ".avif", ".heic", ".heif", ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
+#: Missing pictures that an error names.
+NUM_EXAMPLES = 3
 _LEFT_BEHIND = ("__macosx", "@eadir", "$recycle.bin")  # by systems, beside hidden folders
 
 
@@ -77,8 +79,8 @@ def _what_is_missing(folder: Path, image_file: str) -> str:
 
 def check_enough_pictures(num_named: int, num_found: int, examples: Sequence[str], min_share: float = 0.5) -> None:
     """Refuse a catalogue of whose named pictures none, or less than `min_share`, can be read; 0 takes any."""
-    if num_named and min_share > 0 and (num_found == 0 or num_found < min_share * num_named):
-        shown = "".join(f"\n  {example}" for example in examples[:3])
+    if num_found < min_share * num_named:
+        shown = "".join(f"\n  {example}" for example in examples[:NUM_EXAMPLES])
         raise ValueError(
             f"Got {num_found:,} readable pictures for {num_named:,} rows that name one; at least {min_share:.0%} are "
             "needed. Correct the names or the folder of pictures, or say that so few are right with --min_pictures 0."

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import date
 from difflib import get_close_matches
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 from .text import word_table
@@ -98,8 +97,8 @@ def _spans(text: str | None) -> list[tuple[int, int]]:
     if between := _BETWEEN.fullmatch(plain):
         first, last = _span(between[1]), _span(between[2])
         return [(first[0][0], last[-1][1])] if first and last else []
-    spans = [_span(part) for part in _ALTERNATIVES.split(plain) if part]
-    return [*chain(*spans)] if all(spans) else []
+    times = [_span(part) for part in _ALTERNATIVES.split(plain) if part]
+    return [span for spans in times for span in spans] if all(times) else []
 
 
 def _span(part: str) -> list[tuple[int, int]]:
@@ -175,7 +174,7 @@ def medium_of(technique: str | None) -> str | None:
         return today
     text = _FROM_FORMER.sub("", text)
     painted = _MOUNTED.sub("", text)
-    exact = _named_surface(painted) or _first(_rules()["implied_surfaces"], painted)
+    exact = _named_surface(painted) or _first(_rules("implied_surfaces"), painted)
     return exact or _named_surface(_corrected(painted)) or _named_surface(text)
 
 
@@ -192,9 +191,9 @@ def _corrected(text: str) -> str:
 
 
 def _named_surface(text: str) -> str | None:
-    for _, pattern in _rules()["not_surfaces"]:
+    for _, pattern in _rules("not_surfaces"):
         text = pattern.sub(" ", text)
-    return _first(_rules()["surfaces"], " ".join(text.split()))
+    return _first(_rules("surfaces"), " ".join(text.split()))
 
 
 def _first(rules: list[tuple[str, re.Pattern[str]]], text: str) -> str | None:
@@ -203,17 +202,12 @@ def _first(rules: list[tuple[str, re.Pattern[str]]], text: str) -> str | None:
     return rules[min(matches)[1]][0] if matches else None
 
 
-@lru_cache(maxsize=1)
-def _rules() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    """Each rule's medium and words."""
-    return {
-        name: [
-            (medium, re.compile(rf"(?<!\w)(?:{words})(?:s|es)?(?!\w)"))
-            for line in lines
-            for medium, words in (line.items() if isinstance(line, dict) else [("", line)])
-        ]
-        for name, lines in word_table("surfaces").items()
-    }
+@lru_cache
+def _rules(name: str) -> list[tuple[str, re.Pattern[str]]]:
+    """Medium and words of each rule in a list of the table of surfaces; of a list without media the words alone."""
+    lines = word_table("surfaces")[name]
+    rules = [rule for line in lines for rule in (line.items() if isinstance(line, dict) else [("", line)])]
+    return [(medium, re.compile(rf"(?<!\w)(?:{words})(?:s|es)?(?!\w)")) for medium, words in rules]
 
 
 def century_of(date: str | None) -> str | None:

@@ -130,10 +130,9 @@ def _is_probable(word: bytes, encoding: str) -> bool:
         return False
     for part in _INSIDE_WORDS.split(_AFTER_WORDS.sub("", text.lstrip(_BEFORE_WORDS))):
         foreign = {letter for letter in part.casefold() if not letter.isascii()}
-        is_mixed = any(
-            second.isupper() and not second.isascii() and first.islower() for first, second in pairwise(part)
-        ) or (max(foreign, default="") >= "\u0370" and re.search("[A-Za-z]", part))
-        if is_mixed or not any(foreign.issubset(letters) for letters in word_table("alphabets").values()):
+        has_capital_inside = any(one.islower() and two.isupper() and not two.isascii() for one, two in pairwise(part))
+        is_mixed = max(foreign, default="") >= "\u0370" and re.search("[A-Za-z]", part)
+        if has_capital_inside or is_mixed or not any(map(foreign.issubset, word_table("alphabets").values())):
             return False
     return True
 

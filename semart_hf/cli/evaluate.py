@@ -5,11 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .command import command, load_model, parser_of, print_table, usable_device
-
-
-def split_name(name: str) -> str:
-    return {"val": "validation"}.get(name, name)
+from .command import command, load_model, parser_of, print_table, split_name, usable_device
 
 
 @command("evaluate")
@@ -35,57 +31,21 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.compare and options.compare.resolve() == options.output_dir.resolve():
         raise ValueError(f"Got {options.compare} as --compare and as --output_dir. Two folders are needed.")
+    if options.calibrate and not Path(options.model, "config.json").is_file():
+        raise ValueError(
+            f"Got the model {options.model}, which is no local folder with a config.json. Temperatures are stored in "
+            "one. Download the model first (`hf download REPO --local-dir DIR`) and pass --model DIR."
+        )
 
-    from semart_hf.evaluation.calibration import check_can_store, store_calibration
+    from semart_hf.documents import result_tables
+    from semart_hf.evaluation.calibration import store_calibration
     from semart_hf.evaluation.results import evaluation_folder
 
-    if options.calibrate:
-        check_can_store(options.model)
     with evaluation_folder(options.output_dir) as place:
         results, config = evaluate(options, place)
     # The last act: a model is calibrated by an evaluation that has succeeded, or stays as it was.
     if options.calibrate:
         store_calibration(options.model, config)
-    print_scores(results)
-    print("Written:", options.output_dir)
-
-
-def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Any]:
-    """Write the evaluation to the folder; returns its results, and the model's configuration."""
-    from semart_hf.evaluation.comparison import read_compared
-    from semart_hf.evaluation.results import seen_values, write_evaluation
-    from semart_hf.evaluation.vocabularies import check_labelled, load_split, read_label_map
-
-    model, processor = load_model(options.model)
-    tasks = model.config.tasks
-    label_map = read_label_map(options.map_labels) if options.map_labels else None
-    reading = {"text_columns": options.text_columns, "label_map": label_map, "common_labels": options.common_labels}
-    load: Any = partial(load_split, options.model, options.data, tasks=tasks, **reading)
-    paintings = load(options.split, with_masked_text=options.mask_label_words)
-    check_labelled(paintings, model.config.task_names, f"the split {options.split!r} of {options.data}")
-    unseen = None
-    if column := options.unseen_by:
-        if column not in paintings.column_names:
-            raise ValueError(f"Got --unseen_by {column}. The data has {paintings.column_names}. Give one of these.")
-        unseen = (column, seen_values(options.data, column, options.split))
-    compared = read_compared(options.compare, tasks, paintings) if options.compare else None
-    how = {name: getattr(options, name) for name in ("batch_size", "device", "num_workers", "precision")}
-    how |= {"compared": compared, "unseen": unseen, "show_progress": True}
-    how["about"] = {name: str(getattr(options, name)) for name in ("model", "data", "split")}
-    how["calibration"] = (options.calibrate, load(options.calibrate)) if options.calibrate else None
-    results, outcomes, uncalibrated = write_evaluation(folder, model, processor, paintings, **how)
-    if not options.no_report:
-        from semart_hf.documents.evaluation_report import explain_examples, write_evaluation_report
-
-        explanations = explain_examples(model, processor, paintings, outcomes, options.precision)
-        extras: dict[str, Any] = {"uncalibrated": uncalibrated, "explanations": explanations}
-        write_evaluation_report(folder, results, outcomes, paintings, **extras)
-    return results, model.config
-
-
-def print_scores(results: dict[str, Any]) -> None:
-    from semart_hf.documents import result_tables
-
     title = f"{results['model']} on {results['num_rows']} paintings ({results['split']})"
     print_table(result_tables.score_table(results, result_tables.SHORT), title)
     print_table(result_tables.modality_table(results), "By what the model is shown")
@@ -96,6 +56,61 @@ def print_scores(results: dict[str, Any]) -> None:
     notes = [note for task in results["tasks"].items() for note in result_tables.task_notes(*task)]
     notes += [*result_tables.result_notes(results), *results.get("comparison", {}).get("in_words", [])]
     print("\n".join(notes))
+    print("Written:", options.output_dir)
+
+
+def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Any]:
+    """Write the evaluation to the folder; returns its results, and the model's configuration."""
+    from semart_hf.evaluation.comparison import read_compared
+    from semart_hf.evaluation.results import write_evaluation
+    from semart_hf.evaluation.vocabularies import load_split, read_label_map, seen_values
+
+    model, processor = load_model(options.model)
+    tasks = model.config.tasks
+    label_map = read_label_map(options.map_labels) if options.map_labels else None
+    load = partial(
+        load_split,
+        options.model,
+        options.data,
+        tasks=tasks,
+        text_columns=options.text_columns,
+        label_map=label_map,
+        common_labels=options.common_labels,
+    )
+    paintings = load(options.split, with_masked_text=options.mask_label_words)
+    if not any(label is not None for name in model.config.task_names for label in paintings[name][:]):
+        raise ValueError(
+            f"Got the split {options.split!r} of {options.data}: {len(paintings)} paintings without a known label of "
+            f"{model.config.task_names}. At least one label is needed to score. Give a labelled split, or ask for "
+            "answers alone: semart-hf predict."
+        )
+    unseen = None
+    if column := options.unseen_by:
+        if column not in paintings.column_names:
+            raise ValueError(f"Got --unseen_by {column}. The data has {paintings.column_names}. Give one of these.")
+        unseen = (column, seen_values(options.data, column, options.split))
+    compared = read_compared(options.compare, tasks, paintings) if options.compare else None
+    results, outcomes, uncalibrated = write_evaluation(
+        folder,
+        model,
+        processor,
+        paintings,
+        about={name: str(getattr(options, name)) for name in ("model", "data", "split")},
+        calibration=(options.calibrate, load(options.calibrate)) if options.calibrate else None,
+        compared=compared,
+        unseen=unseen,
+        batch_size=options.batch_size,
+        device=options.device,
+        num_workers=options.num_workers,
+        precision=options.precision,
+        show_progress=True,
+    )
+    if not options.no_report:
+        from semart_hf.documents.evaluation_report import explain_examples, write_evaluation_report
+
+        examples = explain_examples(model, processor, paintings, outcomes, options.precision)
+        write_evaluation_report(folder, results, outcomes, paintings, uncalibrated=uncalibrated, explanations=examples)
+    return results, model.config
 
 
 if __name__ == "__main__":

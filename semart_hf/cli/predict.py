@@ -23,7 +23,8 @@ A file that cannot be read has its error in its own row or line, and the others 
 line counts them. The status is 0 if a painting was answered, 1 if none was."""
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+@command("predict")
+def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("predict", EPILOG)
     add = parser.add_argument
     kinds = "CSV, TSV, JSON lines, Parquet or Excel file; folder of pictures, or of data; name on the Hub"
@@ -53,12 +54,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("nothing to classify: pass a catalogue, --input FILE_OR_FOLDER, --text, or both")
     else:
         parser.refuse(options, ("risk", "fill", "fetch_pictures", *READING), "without a catalogue")
-    return options
-
-
-@command("predict")
-def main(arguments: list[str] | None = None) -> None:
-    options = parse_arguments(arguments)
     with freed_memory_kept():
         (answer if options.catalogue is None else suggest)(options)
 

@@ -22,7 +22,8 @@ A run that was interrupted is continued by the same command. Processes and machi
 launch -m semart_hf.cli.prepare`. The folder opens with datasets.load_dataset(OUT)."""
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+@command("prepare")
+def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("prepare", EXAMPLES)
     add = parser.add_argument
     release = "folder of a SemArt release, one such CSV file, or what --mapping reads; several are merged"
@@ -49,12 +50,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"got --num_proc {options.num_proc}: give 1 or more")
     if not 0 <= options.min_pictures <= 1:
         parser.error(f"got --min_pictures {options.min_pictures:g}: give a share from 0 to 1")
-    return options
-
-
-@command("prepare")
-def main(arguments: list[str] | None = None) -> None:
-    options = parse_arguments(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
 
     from semart_hf.catalogue.text import columns_or_template

@@ -199,11 +199,10 @@ def summary(trainer: Any, num_rows: int, spent: dict[str, float]) -> dict[str, A
     from semart_hf.evaluation.cost import peak_memory, steady_speed
 
     speed = steady_speed(trainer.state.log_history) or spent["train_samples_per_second"]
-    seconds = spent["train_runtime"] + trainer.head_start_seconds
     return {
         "paintings": num_rows,
         "epochs": trainer.state.epoch,
-        "seconds": round(seconds, 1),
+        "seconds": round(spent["train_runtime"] + trainer.head_start_seconds, 1),
         "paintings_per_second": round(spent["train_samples_per_second"], 1),
         "processes": trainer.args.world_size,
         # Of the training alone, where the two above also count validation and checkpoints.
@@ -221,8 +220,7 @@ def publish(trainer: Any, model: Any, processor: Any) -> str:
     folder = Path(trainer.args.output_dir)
     files: dict[str, Any] = {"results": [folder / "results.json"], "recipe": read_recipe(folder)}
     with tempfile.TemporaryDirectory(dir=folder, prefix="_publish-") as made:
-        repository = Path(made, "repository")
-        assemble_repository(model.cpu(), processor, repository, trainer.hub_model_id, **files)
+        repository = assemble_repository(model.cpu(), processor, Path(made, "new"), trainer.hub_model_id, **files)
         return str(trainer.push_folder(repository).commit_url)
 
 
@@ -297,14 +295,14 @@ def compare_with_start(model: Any, processor: Any, init_from: str, rows: Any, tr
     size = training.per_device_eval_batch_size
     new = predict_dataset(model, processor, rows, batch_size=size)
     old = predict_dataset(start, start_processor, rows.select_columns(["image", "text"]), batch_size=size)
-    columns = [model.config.label_columns[task["name"]].start for task in tasks]
-    shared: dict[str, Any] = {"tasks": tasks, "references": new.references[:, columns], "row_ids": new.row_ids}
+    references = new.references[:, [model.config.label_columns[task["name"]].start for task in tasks]]
     logits = {task["name"]: np.full((len(rows), len(task["labels"])), -np.inf) for task in tasks}  # of new labels
     for task in tasks:
         places = [task["labels"].index(label) for label in start.config.labels(task["name"])]
         logits[task["name"]][:, places] = old.logits[task["name"]]
-    first = replace(new, **shared).outcomes(model.config.temperatures)
-    second = replace(old, **shared, logits=logits).outcomes(start.config.temperatures)
+    widened = replace(old, tasks=tasks, references=references, row_ids=new.row_ids, logits=logits)
+    first = replace(new, tasks=tasks, references=references).outcomes(model.config.temperatures)
+    second = widened.outcomes(start.config.temperatures)
     return compare_outcomes(first, second, names=("the new model", "its start"))
 
 
@@ -322,9 +320,8 @@ def reason_against(comparison: dict[str, Any]) -> str | None:
 def promote(new: Path, start: Path) -> Path:
     """Put the new model in the place of its start, of which a copy is kept beside it; gives where."""
     kept = start.with_name(f"{start.name}.before-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
-    checkpoints = shutil.ignore_patterns("checkpoint-*")
     with locked(start, "replacing a model"), atomic_folder(start, replace=True) as unfinished:
-        shutil.copytree(new, unfinished, ignore=checkpoints, dirs_exist_ok=True)
+        shutil.copytree(new, unfinished, ignore=shutil.ignore_patterns("checkpoint-*"), dirs_exist_ok=True)
         with atomic_folder(kept) as former:
             shutil.copytree(start, former, dirs_exist_ok=True)
     return kept

@@ -62,8 +62,7 @@ def labelled_rows(
             "another folder by --images, or --image_column '' for none."
         )
     features = {"row": datasets.Value("int64"), "row_key": datasets.Value("float64")}
-    features |= {"image": datasets.Image(decode=False)}
-    features |= dict.fromkeys(["text", *tasks], datasets.Value("string"))
+    features |= {"image": datasets.Image(decode=False), **dict.fromkeys(["text", *tasks], datasets.Value("string"))}
     rows = datasets.Dataset.from_list(found, features=datasets.Features(features))
     notices = []
     for lines in (left_out, without_picture):
@@ -97,9 +96,8 @@ def tasks_with_new_labels(
         labels = list(task["labels"])
         if task.get("kind", "categorical") == "categorical":
             given = learn_vocabulary(cells_of(rows, task["name"]), min_label_count=least)
-            new = sorted({*given} - {*labels, UNKNOWN})
             place = len(labels) - (labels[-1:] == [UNKNOWN])
-            labels[place:place] = new
+            labels[place:place] = sorted({*given} - {*labels, UNKNOWN})
         found.append({**task, "labels": labels})
     return found
 

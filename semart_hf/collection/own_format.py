@@ -119,16 +119,16 @@ class _DelimitedText(Catalogue):
 
     def write(self, output: Path, names: Sequence[str], additions: Iterable[Addition]) -> None:
         header, records, *_ = self._read()
-        remaining, number, how = iter(additions), 0, _every_byte(self.encoding)
+        number, how = 0, _every_byte(self.encoding)
         with atomic_file(output) as unfinished, unfinished.open("w", **how) as new, self.path.open(**how) as old:
             new.write(old.read(1 if self._mark else 0))
-            for record in chain([header], records):
+            for record, addition in zip(chain([header], records), chain([Addition(names)], additions), strict=True):
                 new.writelines(islice(old, record.line - 1 - number))  # what is no record
                 text = "".join(islice(old, record.num_lines))
                 number = record.line - 1 + record.num_lines
                 if record is header:
                     self._quotes_all = all(name[:1] == '"' for name in self._raw_cells(text, is_literal=False))
-                new.write(self._with_cells(text, record, Addition(names) if record is header else next(remaining)))
+                new.write(self._with_cells(text, record, addition))
             new.writelines(old)
 
     def _with_cells(self, text: str, record: Record, addition: Addition) -> str:
@@ -270,13 +270,14 @@ class _Workbook(Catalogue):
         formulas = (cell.coordinate for row in book[self._sheet].iter_rows() for cell in row if cell.data_type == "f")
         self._results = {place: computed[self._sheet][place].value for place in formulas}
         below_first(texts, [(area.min_row - 1, area.max_row, area.min_col - 1) for area in merged])
-        self._header_row, header = next((found for found in enumerate(texts, 1) if any(found[1])), (0, []))
+        filled = ((number, row) for number, row in enumerate(texts, 1) if any(row))
+        self._header_row, header = next(filled, (0, []))
         if not header:
             raise ValueError(f"Got {path}, whose sheet {self._sheet!r} is empty. Its first row names the columns.")
         self.columns = distinct(header[: max(place for place, name in enumerate(header, 1) if name)])
         # By number, without empty ones: sheets often have formatted ones below the last.
-        below = enumerate(texts[self._header_row :], self._header_row + 1)
-        self._rows = {number: cells for number, row in below if any(cells := row[: len(self.columns)])}
+        width = len(self.columns)
+        self._rows = {number: row[:width] for number, row in filled if any(row[:width])}
         # Not beyond the empty columns that a sheet often has formatted.
         used = (place for row in texts for place, text in enumerate(row, 1) if text)
         self._first_free = 1 + max({*used, *self._merged})

@@ -23,7 +23,7 @@ Explain = Callable[[dict[str, Any]], str]
 
 
 class ReviewPage:
-    """What the page's buttons do; each gives what all its parts show, and errors in words beside what comes `next`.
+    """What the page's buttons do: each gives what all its parts show, or raises what stands beside what comes `next`.
 
     `asked` are the reviewer's name, and the order, the task and the suggested label that they have chosen. The labels
     are those that the model knows, by task; `explain` gives HTML about a painting `{"image", "text"}`.
@@ -198,8 +198,7 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
         with gradio.Column():
             question = gradio.HTML(elem_id="question")
             with gradio.Column(elem_id="choices"):
-                keys = range(1, NUM_CHOICES + 1)
-                buttons = [gradio.Button("", visible=False, elem_id=f"choice-{key}") for key in keys]
+                buttons = [gradio.Button("", visible=False, elem_id=f"choice-{key + 1}") for key in range(NUM_CHOICES)]
             with gradio.Row():
                 accept = gradio.Button("Accept (Enter)", variant="primary", elem_id="accept")
                 skip = gradio.Button("Skip (S)", elem_id="skip")

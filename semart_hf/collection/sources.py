@@ -33,9 +33,6 @@ from .own_format import Addition, Catalogue, Row, open_catalogue
 
 logger = logging.getLogger(__name__)
 
-# What stands beside the cells of a catalogue with suggestions: of each task, and once.
-_TASK_COLUMNS = ("suggested", "confidence", "alternatives", "decision")
-_ROW_COLUMNS = ("filled_by_suggestion", "suggestion_problem")
 #: Between the columns in a cell of `filled_by_suggestion`.
 FILLED_SEPARATOR = " | "
 _IMAGE_NAMES = (
@@ -72,10 +69,11 @@ class Source(NamedTuple):
         if self.mapping is None:
             yield from self.catalogue.rows()
             return
+        columns = {*self.catalogue.columns}
+        rules = {name: rule for name, rule in self.mapping.columns.items() if not columns.isdisjoint(rule.columns)}
         for row in self.catalogue.rows():
-            cells = {name: [row.cells.get(name)] for name in self.catalogue.columns}
-            rules = [item for item in self.mapping.columns.items() if not cells.keys().isdisjoint(item[1].columns)]
-            made = {name: rule.apply(cells, Counter())[0] for name, rule in rules}
+            cells = {name: [row.cells.get(name)] for name in columns}
+            made = {name: rule.apply(cells, Counter())[0] for name, rule in rules.items()}
             kept = (normal(row.cells.get(name)) in allowed for name, allowed in self.mapping.keep_rows.items())
             problem = row.problem or (None if all(kept) else "The mapping leaves this row out.")
             yield row._replace(cells={**row.cells, **made}, problem=problem)
@@ -182,9 +180,18 @@ def find_source(
     if taken := [] if has_suggestions else [name for name in added_columns(tasks) if name in names]:
         problem = f"Got {catalogue.path}, which has the column {taken[0]!r} already"
         raise ValueError(f"{problem}. Suggestions are written beside a catalogue without them. Give that.")
-    fetch, texts, folder = fetch_picture if fetch_pictures else None, tuple(text_columns), Path(images or "")
-    found = catalogue, folder, image_column or None, texts, labels, separators, mapping, fetch, follow_links, uses_own
-    source = Source(*found)
+    source = Source(
+        catalogue,
+        Path(images or ""),
+        image_column=image_column or None,
+        text_columns=tuple(text_columns),
+        label_columns=labels,
+        separators=separators,
+        mapping=mapping,
+        fetch=fetch_picture if fetch_pictures else None,
+        follow_links=follow_links,
+        uses_own_pictures=uses_own,
+    )
     return source if images else source._replace(images=_pictures_of(source))
 
 
@@ -201,7 +208,8 @@ def _check_mapping(mapping: CatalogueMapping, catalogue: Catalogue) -> None:
 
 def added_columns(tasks: Sequence[str]) -> list[str]:
     """Names of the columns that suggestions are written to, beside a catalogue's own."""
-    return [*(f"{task}_{name}" for task in tasks for name in _TASK_COLUMNS), *_ROW_COLUMNS]
+    names = ("suggested", "confidence", "alternatives", "decision")
+    return [*(f"{task}_{name}" for task in tasks for name in names), "filled_by_suggestion", "suggestion_problem"]
 
 
 def filled_columns(cells: Mapping[str, str | None]) -> list[str]:

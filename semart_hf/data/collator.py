@@ -1,4 +1,8 @@
-"""Rows of paintings become the model's inputs; training pictures are varied, cut out as uint8 and finished later."""
+"""Rows of paintings become the model's inputs; training pictures are varied, cut out as uint8 and finished later.
+
+Crop, mirroring and rotation are one affine resampling for the whole batch. Without an accelerator the data loader's
+workers finish the batch; with one, it is sent as bytes and the accelerator does.
+"""
 
 import logging
 import math
@@ -7,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -339,7 +342,7 @@ def gather_pictures(
     )
 
 
-def _cut_out(picture: Image.Image, numbers: Draw, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+def _cut_out(picture: Image.Image, numbers: Draw, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The part of a picture that the output is made of, and the matrix from the output's coordinates to its pixels."""
     sides = np.array(picture.size, dtype=np.float64)
     half, center = np.array([numbers.width, numbers.height]) * sides / 2, np.array(numbers.center) * sides

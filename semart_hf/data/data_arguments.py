@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from semart_hf.catalogue.schema import read_tasks
-
 # What is allowed of which fields. No comparison holds for NaN.
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "1 or more": (
@@ -97,6 +95,8 @@ class DataArguments(Augmentation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.tasks is not None:
+            from semart_hf.catalogue.schema import read_tasks  # loads numpy, which reads what set_up_threads sets
+
             read_tasks(self.tasks)
         if not self.data:
             raise ValueError("The recipe names no data. Add `data: FOLDER` (a release, or prepared data).")

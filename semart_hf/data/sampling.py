@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import islice
 from multiprocessing.util import Finalize
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -164,7 +163,7 @@ def _begin_worker(parent_ends: Any, niceness: int, worker: int) -> None:
 
     # Clusters send SIGTERM to every process: a worker that obeyed would take away the data of the last step. But one
     # that always ignored it would never end, and its parent waits for it.
-    def terminate(number: int, frame: FrameType | None) -> None:
+    def terminate(*_: Any) -> None:
         if parent_ends.value:
             os._exit(0)  # torch takes any other end of a worker for a fault
 

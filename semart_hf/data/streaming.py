@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import fsspec  # type: ignore[import-untyped]
@@ -26,6 +26,15 @@ from .sampling import DRAW_KEY
 
 # Footers that are asked for at a time: over a network each takes as long as the way there and back.
 _NUM_FOOTERS = 16
+
+
+class _RowGroup(NamedTuple):
+    """The smallest part of a file that can be read; `first_row` counts through all files."""
+
+    path: str
+    number: int  # in its file
+    first_row: int
+    num_rows: int
 
 
 class PaintingStream(IterableDataset[dict[str, Any]]):
@@ -57,13 +66,12 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
     ) -> None:
         self._url = url_of(data)
         self._footers = _footers_of(self._url, split)
-        # Row groups, the smallest parts that can be read: file, number in it, first row of all files' rows, and rows.
-        self._groups: list[tuple[str, int, int, int]] = []
+        self._groups: list[_RowGroup] = []
         self.num_rows = 0
         for path, footer in self._footers.items():
-            for group in range(footer.num_row_groups):
-                self._groups.append((path, group, self.num_rows, footer.row_group(group).num_rows))
-                self.num_rows += footer.row_group(group).num_rows
+            for number in range(footer.num_row_groups):
+                self._groups.append(_RowGroup(path, number, self.num_rows, footer.row_group(number).num_rows))
+                self.num_rows += self._groups[-1].num_rows
         schema = next(iter(self._footers.values())).schema.to_arrow_schema()
         self.features = datasets.Features.from_arrow_schema(schema)
         self.epoch_length = self.num_rows if epoch_length is None else epoch_length
@@ -110,7 +118,7 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
 
     def first_rows(self, number: int) -> list[dict[str, Any]]:
         """The first rows of the files with all their cells, `number` at most, of as few files as hold them."""
-        tables = (self._table(path, None, group).slice(0, number) for path, group, _, _ in self._groups)
+        tables = (self._table(group.path, None, group.number).slice(0, number) for group in self._groups)
         cells = (row for table in tables for row in table.to_pylist())
         return [{**row, "text": self._text_of(row)} for row in islice(cells, number)]
 
@@ -143,12 +151,12 @@ class PaintingStream(IterableDataset[dict[str, Any]]):
         position = 0
         for turn in range(-(-stop // self.num_rows)):
             order = np.random.default_rng((self.seed, epoch, turn)).permutation(len(self._groups))
-            for path, group, first_row, num_rows in (self._groups[place] for place in order):
-                first, last = max(start - position, 0), min(stop - position, num_rows)
-                position += num_rows
+            for group in (self._groups[place] for place in order):
+                first, last = max(start - position, 0), min(stop - position, group.num_rows)
+                position += group.num_rows
                 if first < last:
-                    table = self._table(path, names if self.text_columns is None else None, group)
-                    number = turn * self.num_rows + first_row + first
+                    table = self._table(group.path, names if self.text_columns is None else None, group.number)
+                    number = turn * self.num_rows + group.first_row + first
                     yield from enumerate(table.slice(first, last - first).to_pylist(), number)
 
     def _table(self, path: str, columns: list[str] | None, group: int | None = None) -> pa.Table:

@@ -1,4 +1,8 @@
-"""What training makes of texts beforehand: frozen layers' hidden states, a tokenizer, a lexicon's frequencies."""
+"""What training makes of texts beforehand: frozen layers' hidden states, a tokenizer, a lexicon's frequencies.
+
+The cache of hidden states is a folder of safetensors files, each with those of some texts by the texts' digests. Each
+appears whole: a run goes on where another was killed, and of several processes each writes its share.
+"""
 
 import hashlib
 import json
@@ -171,8 +175,8 @@ class FrozenTextWriter:
         free = shutil.disk_usage(next(place for place in self.folder.absolute().parents if place.exists())).free
         if self.num_bytes > free - RESERVED_BYTES:
             raise OSError(
-                f"it needs {_gigabytes(self.num_bytes)}, and its disk has {_gigabytes(free)} free, of which "
-                f"{_gigabytes(RESERVED_BYTES)} are left alone. Make room, or name another text_cache_dir"
+                f"Got {_gigabytes(free)} free on its disk, but it needs {_gigabytes(self.num_bytes)} beside "
+                f"{_gigabytes(RESERVED_BYTES)} that are left alone. Make room, or name another text_cache_dir"
             )
         share = islice(self.files.items(), process_index, None, num_processes)
         missing = {path: numbers for path, numbers in share if not path.is_file()}

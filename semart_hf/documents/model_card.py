@@ -41,10 +41,6 @@ class CardFacts:
     license: str = "apache-2.0"  # of the weights, as the Hub writes it
 
 
-# Names of data, and contents of the results files that were measured on them.
-Scored = Sequence[tuple[str, Mapping[str, Any]]]
-
-
 def render_card(model: SemArtForArtClassification, facts: CardFacts) -> ModelCard:
     """The card, rendered from semart_hf/templates/model_card.md."""
     config, results, recorded = model.config, facts.results, model.config.training_data or {}
@@ -86,8 +82,8 @@ def _folder_name(data: object) -> str:
     return Path(str(data)).name if data else "unnamed paintings"
 
 
-def _metadata(model: SemArtForArtClassification, facts: CardFacts, data_name: str, scored: Scored) -> ModelCardData:
-    """What the Hub reads."""
+def _metadata(model: SemArtForArtClassification, facts: CardFacts, data_name: str, scored: list[Any]) -> ModelCardData:
+    """What the Hub reads; `scored` pairs names of data with the contents of the results files measured on them."""
     data_id = facts.data_id or re.sub(r"[^a-z0-9]+", "-", data_name.lower()).strip("-") or "paintings"
     entries = []
     for data, results in scored:

@@ -31,14 +31,9 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-ENVIRONMENT.filters |= {
-    "cell": as_cell,
-    "data_uri": data_uri,
-    "enumeration": enumeration,
-    "markdown": escape_markdown,
-    "percent": percent,
-    "signed": signed,
-}
+ENVIRONMENT.filters.update(
+    cell=as_cell, data_uri=data_uri, enumeration=enumeration, markdown=escape_markdown, percent=percent, signed=signed
+)
 
 
 def render_page(template: str, **context: Any) -> str:

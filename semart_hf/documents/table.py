@@ -19,6 +19,11 @@ class Cell:
     def __str__(self) -> str:
         return f"{self.text} ({self.small})" if self.small else self.text
 
+    def markdown(self) -> str:
+        """The cell in Markdown, its small text in brackets."""
+        strong = "**" if self.is_strong else ""
+        return str(Cell(f"{strong}{escape_markdown(self.text)}{strong}", escape_markdown(self.small)))
+
 
 @dataclass(frozen=True)
 class Table:
@@ -35,7 +40,7 @@ class Table:
         """The table in Markdown, the small text of a cell in brackets."""
         rules = ["---"] * self.num_text_columns + ["---:"] * (len(self.header) - self.num_text_columns)
         rows = [self.header, *self.rows, *([self.total] if self.total else [])]
-        header, *lines = ([_markdown(cell) for cell in row] for row in rows)
+        header, *lines = ([as_cell(cell).markdown() for cell in row] for row in rows)
         return "\n".join("| " + " | ".join(line) + " |" for line in (header, rules, *lines))
 
 
@@ -81,9 +86,3 @@ def escape_markdown(text: object) -> str:
     line = re.sub(r"([\\`*|\[\]~])", r"\\\1", line)
     line = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", line)  # within a word it is no sign
     return line.replace("&", "&amp;").replace("<", "&lt;")
-
-
-def _markdown(cell: Cell | str | int) -> str:
-    cell = as_cell(cell)
-    strong = "**" if cell.is_strong else ""
-    return str(Cell(f"{strong}{escape_markdown(cell.text)}{strong}", escape_markdown(cell.small)))

@@ -94,15 +94,6 @@ def store_calibration(model_folder: str | Path, config: SemArtConfig) -> None:
     write_text(path, json.dumps(stored, indent=2, sort_keys=True) + "\n")
 
 
-def check_can_store(model_folder: str | Path) -> None:
-    """Raise ValueError for a model whose temperatures cannot be stored."""
-    if not (Path(model_folder) / "config.json").is_file():
-        raise ValueError(
-            f"Got the model {model_folder}, which is no local folder with a config.json. Temperatures are stored in "
-            "one. Download the model first (`hf download REPO --local-dir DIR`) and pass --model DIR."
-        )
-
-
 def risk_coverage(outcomes: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Any]:
     """Coverage, risk and confidence (points,) when only answers of at least that confidence are accepted.
 

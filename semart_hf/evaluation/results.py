@@ -17,10 +17,8 @@ import torch
 from datasets import Dataset
 
 import semart_hf
-from semart_hf.catalogue.catalogue import MINIATURE_FILE, read_rows
+from semart_hf.catalogue.catalogue import MINIATURE_FILE
 from semart_hf.data.collator import MODALITIES
-from semart_hf.data.loading import is_release, load_paintings
-from semart_hf.data.rows import cells_of_task
 from semart_hf.data.streaming import column_of, undecoded
 from semart_hf.files import locked, output_folder, read_json, write_json
 from semart_hf.model.modeling_semart import SemArtForArtClassification
@@ -248,19 +246,6 @@ def evaluation_folder(folder: Path) -> Iterator[Path]:
         own_files = OWN_FILES
     with locked(folder, "an evaluation"), output_folder(folder, own_files, "evaluation") as place:
         yield place
-
-
-def seen_values(data: str | Path, column: str, split: str) -> list[bool | None]:
-    """Whether train has what the column has in each row of a split, case and spaces aside; `None`: it has nothing."""
-    splits: Any = read_rows(data).splits if is_release(data) else load_paintings(data)  # also without labels to learn
-    both = (cells_of_task(rows, {"name": column}) for rows in (splits[split], splits.get("train", ())))
-    values, learned = ([" ".join(str("" if one is None else one).casefold().split()) for one in some] for some in both)
-    if not (known := {*learned} - {""}):
-        raise ValueError(
-            f"Got --unseen_by {column} for {data}, but it has no train split with that column to compare with. Give "
-            "data with the train split that the model was trained on, or leave --unseen_by out."
-        )
-    return [value in known if value else None for value in values]
 
 
 def unseen_scores(outcomes: Outcomes, column: str, is_seen: list[bool | None]) -> dict[str, Any]:

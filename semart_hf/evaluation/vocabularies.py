@@ -99,15 +99,6 @@ def _trained_recipe(model: Path) -> dict[str, Any]:
     return recipe if isinstance(recipe, dict) else {}
 
 
-def check_labelled(paintings: datasets.Dataset, task_names: Sequence[str], name: str) -> None:
-    """Raise ValueError for paintings without a known label."""
-    if not any(label is not None for task in task_names for label in paintings[task][:]):
-        raise ValueError(
-            f"Got {name}: {len(paintings)} paintings without a known label of {list(task_names)}. At least one label "
-            "is needed to score. Give a labelled split, or ask for answers alone: semart-hf predict."
-        )
-
-
 def masked_texts(paintings: datasets.Dataset, tasks: Sequence[Mapping[str, Any]]) -> Iterator[str | None]:
     """Each painting's text without the words that name its labels or its painter."""
     columns: dict[str, Iterator[Any]] = {}
@@ -151,6 +142,19 @@ def _labels(rows: Any, task: Mapping[str, Any]) -> Iterator[str]:
     if is_multi_label(task):
         return chain.from_iterable(labels_in(cell, task.get("separator")) or () for cell in cells)
     return (label for cell in cells if (label := label_text(cell, task.get("rule"))) is not None)
+
+
+def seen_values(data: str | Path, column: str, split: str) -> list[bool | None]:
+    """Whether train has what the column has in each row of a split, case and spaces aside; `None`: it has nothing."""
+    splits: Any = read_rows(data).splits if is_release(data) else load_paintings(data)  # also without labels to learn
+    both = (cells_of_task(rows, {"name": column}) for rows in (splits[split], splits.get("train", ())))
+    values, learned = ([" ".join(str("" if one is None else one).casefold().split()) for one in some] for some in both)
+    if not (known := {*learned} - {""}):
+        raise ValueError(
+            f"Got --unseen_by {column} for {data}, but it has no train split with that column to compare with. Give "
+            "data with the train split that the model was trained on, or leave --unseen_by out."
+        )
+    return [value in known if value else None for value in values]
 
 
 def read_label_map(path: str | Path) -> dict[str, dict[str, str | None]]:

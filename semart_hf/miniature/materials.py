@@ -193,8 +193,7 @@ def _enamel(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 def _hatched(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Fine parallel strokes, as tempera wants them."""
     slope = float(rng.choice((-1, 1)) * rng.uniform(0.8, 1.1))
-    style = (1200, 0.055, 0.021, 30, 8)
-    return _strokes(image, rng, style, lambda points: slope + rng.normal(0, 0.05, len(points)))
+    return _strokes(image, rng, (1200, 0.055, 0.021, 30, 8), lambda points: slope + rng.normal(0, 0.05, len(points)))
 
 
 def _dabbed(image: Image.Image, rng: np.random.Generator) -> Image.Image:

@@ -118,10 +118,13 @@ def ceilings(world: World, rare: Mapping[str, Sequence[str]]) -> dict[str, dict[
     For each task it is the sum over all cue combinations of max over classes of P(class, cues), where the labels of
     the other tasks are summed out. The `rare` labels of each task count as one common class (`UNK`).
     """
-    reached, nothing = {}, {task: {"": np.ones(len(labels))} for task, labels in world.labels.items()}
+    reached: dict[str, dict[str, float]] = {}
     for modality in MODALITIES:
         images, texts = (
-            [np.column_stack([*cue.values()]) for cue in (cues if name in modality else nothing).values()]
+            [
+                np.column_stack([*cues[task].values()]) if name in modality else np.ones((len(labels), 1))
+                for task, labels in world.labels.items()
+            ]
             for name, cues in (("image", world.image), ("text", world.text))
         )
         both = [np.einsum("li,lt->lit", *tables) for tables in zip(images, texts, strict=True)]

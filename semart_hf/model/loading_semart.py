@@ -56,12 +56,16 @@ def _trained_with(config: Any) -> dict[str, Any]:
 @torch.no_grad()
 def reorder_heads(model: Any, tasks: list[dict[str, Any]]) -> None:
     """Give a model other tasks: rows of heads and lexicon follow their labels, new ones are as in a new model."""
+    if tasks == model.config.tasks:
+        return
     if kinds := {type(head).__name__ for head in model.heads.values() if type(head) is not nn.Linear}:
         raise ValueError(f"Got other tasks for heads of the types {kinds}, whose rows stay. Load it with its own.")
-    old, labels = _by_label(model.state_dict(), model.config.tasks), _labels(tasks)
+    old_tasks = model.config.tasks
+    model.config.set_tasks(tasks)  # or a ValueError
+    old, labels = _by_label(model.state_dict(), old_tasks), _labels(tasks)
     tensors = {}
     for name, axis in _LABEL_AXES.items():
-        row = old.get(f"{name} of {_labels(model.config.tasks)[0]}")
+        row = old.get(f"{name} of {_labels(old_tasks)[0]}")
         if row is not None:
             std = model.config.initializer_range if name == "heads.weight" else 0.0
             rows = [old.get(f"{name} of {label}") for label in labels]
@@ -77,23 +81,17 @@ def reorder_heads(model: Any, tasks: list[dict[str, Any]]) -> None:
     for name, values in tensors.items():
         path, _, own_name = name.rpartition(".")
         setattr(model.get_submodule(path), own_name, nn.Parameter(values))
-    model.config.set_tasks(tasks)
+    model.freeze()  # what is new of a probe, too
 
 
-def verify_start(model: Any, path: str, saved_tasks: list[dict[str, Any]]) -> None:
-    """Refuse a model of which a tensor is not in `model.safetensors`, or differs from it: rows by task and label."""
-    saved = load_file(path)
-    heads = [f"heads.head_{task['name']}.{kind}" for task in saved_tasks for kind in ("weight", "bias")]
-    if absent := [name for name in heads if name not in saved]:
-        raise ValueError(f"The weights of {path} lack {absent[0]!r}. Take a model whose file is whole.")
+def verify_start(model: Any, path: str) -> None:
+    """Refuse a model of which a tensor is not in `model.safetensors`, or differs from it."""
+    saved, wanted = load_file(path), model.state_dict()
     if "lexicon.rarities" in saved:  # of format 1.0
         saved["lexicon.idf"] = saved["lexicon.rarities"]
-    known = {"", *_labels(saved_tasks)}
-    state = _by_label(model.state_dict(), model.config.tasks)
-    wanted = {name: value for name, value in state.items() if name.partition(" of ")[2] in known}
     if "logit_scale" not in saved:  # a start that was not contrastive
         wanted.pop("logit_scale", None)
-    check_arrived(path, wanted, _by_label(saved, saved_tasks))
+    check_arrived(path, wanted, saved)
 
 
 def _labels(tasks: list[dict[str, Any]]) -> list[str]:

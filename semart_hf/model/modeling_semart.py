@@ -70,9 +70,8 @@ class SemArtForArtClassification(PreTrainedModel):
         self.heads = nn.ModuleDict(
             {f"head_{task['name']}": nn.Linear(config.fusion_dim, len(task["labels"])) for task in config.tasks}
         )
-        num_labels = sum(len(task["labels"]) for task in config.tasks)
-        self.lexicon = Lexicon(config.text_config.vocab_size, num_labels) if config.text_lexicon else None
-        self.probe = Probe(config, num_labels) if config.probe_share else None
+        self.lexicon = Lexicon(config.text_config.vocab_size, config.num_labels) if config.text_lexicon else None
+        self.probe = Probe(config, config.num_labels) if config.probe_share else None
         if config.contrastive:
             self.logit_scale = nn.Parameter(torch.zeros(1))  # FSDP shards no scalars
         self.post_init()
@@ -154,8 +153,7 @@ class SemArtForArtClassification(PreTrainedModel):
             kwargs.setdefault("key_mapping", {"lexicon.rarities": "lexicon.idf"})
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
-        if tasks != config.tasks:
-            reorder_heads(model, tasks)
+        reorder_heads(model, tasks)
         model.freeze()
         return loaded
 
@@ -182,10 +180,11 @@ class SemArtForArtClassification(PreTrainedModel):
         if (kind := saved.get("model_type")) != cls.config_class.model_type:
             raise ValueError(f"Got {model}, of the model type {kind!r}. A start is a SemArt model. Give one.")
         try:
-            started = cls.from_pretrained(model, tasks=tasks, dtype=torch.float32, **forgotten, **options)
-            verify_start(started, cached_file(model, "model.safetensors", **hub_options), saved["tasks"])
+            started = cls.from_pretrained(model, dtype=torch.float32, **forgotten, **options)
+            verify_start(started, cached_file(model, "model.safetensors", **hub_options))
         except SafetensorError as error:
             raise ValueError(f"The weights of {model} are damaged ({error}). Fetch them again.") from error
+        reorder_heads(started, tasks)
         return started
 
     def freeze(self) -> None:

@@ -28,9 +28,7 @@ def vision_stages(tower: Any) -> list[list[str]]:
 
     They are the stem, then a ResNet's layers, an EfficientNet's block stages or a ViT's blocks.
     """
-    stage_of = group_parameters(tower, tower.group_matcher(coarse=True), reverse=True)
-    stages = range(max(stage_of.values()) + 1)
-    return [[name for name, stage in stage_of.items() if stage == index] for index in stages]
+    return list(group_parameters(tower, tower.group_matcher(coarse=True)).values())
 
 
 def pooled_size(timm_model: Any, pooling: str) -> int:
@@ -247,16 +245,13 @@ def _is_plain(linear: nn.Module, hidden: Tensor) -> bool:
 
 def build_text_tower(config: PreTrainedConfig, pooling: str) -> Any:
     """A tower with random weights; where the first token is all that is read, a DistilBERT computes it alone."""
-    tower = AutoModel.from_config(config, **text_options(config))
+    # No layer for what is not read.
+    options = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
+    tower = AutoModel.from_config(config, **options)
     layers = text_layers(tower)
     if pooling == "first" and config.model_type == "distilbert" and len(layers):
         layers[-1] = FirstTokenBlock(layers[-1], config)
     return tower
-
-
-def text_options(config: PreTrainedConfig) -> dict[str, Any]:
-    """What a tower's class is given beside its configuration: no layer for what is not read."""
-    return {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
 
 
 def text_layers(tower: Any) -> nn.ModuleList:

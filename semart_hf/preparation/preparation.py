@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow.parquet as pq
 from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
@@ -298,9 +299,7 @@ def find_copies(rows: Sequence[Mapping[str, Any]]) -> list[Copy]:
 
     The rows, split by split, have a `place` that begins with the split's name, and some of the digests of `_KINDS`.
     """
-    names = [row["place"][0] for row in rows]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    splits = np.array([numbers[name] for name in names], dtype=np.int64)
+    splits = pd.factorize(np.array([row["place"][0] for row in rows], dtype=object))[0]  # numbered as they come
     copies: dict[tuple[int, str], Copy] = {}
     for column, kinds in _KINDS.items():
         places = np.array([place for place, row in enumerate(rows) if row.get(column) is not None], dtype=np.int64)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 import semart_hf
-from semart_hf.catalogue.picture_files import check_enough_pictures, find_picture
+from semart_hf.catalogue.picture_files import NUM_EXAMPLES, check_enough_pictures, find_picture
 from semart_hf.catalogue.schema import UNKNOWN, numbers_of_labels
 from semart_hf.catalogue.tables import TEXT_COLUMNS, ReleaseTables, labels_of_task
 from semart_hf.catalogue.text import answers_in_text, is_description_alone, mask_label_words, named_labels, text_of
@@ -29,7 +29,8 @@ from semart_hf.model.picture_sources_semart import picture_error, read_file
 from semart_hf.model.pictures_semart import PictureError, open_picture, reduce_jpeg, to_rgb
 
 logger = logging.getLogger(__name__)
-ROWS_PER_GROUP = 64  #: that are read together from a shard: few enough to stream, enough for a download
+#: Rows that are read together from a shard: few enough to stream, enough for a download.
+ROWS_PER_GROUP = 64
 _FORMAT = 5  # a shard whose note was written under another number is written again
 #: How a prepared picture can be stored: ending of its name and Pillow's options; from 92 on no losses are seen.
 ENCODINGS: dict[str, tuple[str, dict[str, object]]] = {
@@ -99,17 +100,18 @@ class Preparation:
         digest = hashlib.blake2b(digest_size=16)
         entries = [entry for task in self.tables.tasks if len(entry := task.entry) > 1]
         digest.update(json.dumps([asdict(self.options), self.vocabularies, *entries]).encode())
-        num_found, missing = 0, list[str]()
+        num_named, num_found, examples = 0, 0, list[str]()
         for split, _, rows in self.shards():
             for row in rows:
                 found, status = row.pop("picture_found"), row.pop("picture_status")
+                num_named += row["image_file"] is not None
                 num_found += status is not None
-                if row["image_file"] is not None and status is None:
-                    missing.append(f"{split} row {row['row_number']}: {found[1]}")
+                if row["image_file"] is not None and status is None and len(examples) < NUM_EXAMPLES:
+                    examples.append(f"{split} row {row['row_number']}: {found[1]}")
                 words = {name: value for name, value in row.items() if name not in ("images_folder", "findings")}
                 size_and_time = status and (status[0], status[1] if with_times else 0)
                 digest.update(json.dumps([split, words, size_and_time], default=str).encode())
-        check_enough_pictures(num_found + len(missing), num_found, missing, min_pictures)
+        check_enough_pictures(num_named, num_found, examples, min_pictures)
         return digest.hexdigest()
 
     def _row(self, cells: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,7 +169,7 @@ class Mirror:
         """Store the finished dataset of `folder`, its summary last, instead of the shards that it was made of."""
         self._files.makedirs(self._work, exist_ok=True)
         self._files.touch(self._marker)
-        if self._files.exists(self._root):
+        if self._files.exists(self._root) and self._files.ls(self._root):  # an empty one may be a mounted volume
             self._files.rm(self._root, recursive=True)
         files = [path for path in self.folder.rglob("*") if path.is_file()]
         for path in sorted(files, key=lambda path: (path.name == "summary.json", path)):

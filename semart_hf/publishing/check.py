@@ -73,8 +73,7 @@ def check_loading(
         paintings = [{"image": path, "text": EXAMPLE_TEXT}, {"image": path}, {"text": EXAMPLE_TEXT}]
         classify = ArtClassificationPipeline(model=model, processor=processor, device="cpu", precision="fp32")
         expected = classify(paintings, top_k=None)
-        order = {"source": source, "revision": revision, "paintings": paintings}
-        loaded = ask_clean_process(order)
+        loaded = ask_clean_process({"source": source, "revision": revision, "paintings": paintings})
     yield from compare(loaded, expected, f"{source} at {revision}" if revision else source)
 
 

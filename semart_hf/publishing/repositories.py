@@ -63,7 +63,8 @@ def assemble_repository(
         contents[0].setdefault("training", {**written["training"], "environment": written.get("environment")})
     figures = sorted((results[0].parent / "figures").glob("*.png")) if results else []
     # Without folders of this machine and the options of pushing.
-    published = {name: without_folders(value) for name, value in recipe.items() if "hub" not in name}
+    kept = {name: value for name, value in recipe.items() if not name.startswith(("hub_", "push_to_hub"))}
+    published = {name: without_folders(value) for name, value in kept.items()}
     with output_folder(folder, _OWN_FILES, "repository that this command assembled") as repository:
         save_repository(model, processor, repository)
         for index, content in enumerate(contents):
@@ -85,7 +86,7 @@ def assemble_repository(
             (repository / "figures").mkdir(exist_ok=True)
             shutil.copyfile(path, repository / "figures" / path.name)
         for file in installed_files("semart-hf") or []:
-            if file.name == "LICENSE":
+            if file.name == "LICENSE" and Path(str(file.locate())).is_file():
                 shutil.copyfile(str(file.locate()), repository / "LICENSE")
     return folder
 
@@ -147,8 +148,10 @@ def write_space(folder: Path, model: str, revision: str | None = None) -> Path:
     metadata = CardData(title=title, colorFrom="indigo", colorTo="yellow", license="apache-2.0", **served)
     with output_folder(folder, _SPACE_FILES, "Space that this command assembled") as unfinished:
         shutil.copytree(PACKAGE, unfinished / "semart_hf", ignore=shutil.ignore_patterns("__pycache__"))
-        pinned = ["--model", model, *(["--revision", revision] if revision else []), "--host", "0.0.0.0"]
-        write_text(unfinished / "app.py", _SPACE_APP.format(json.dumps(pinned)))
+        words = ["--model", model, "--host", "0.0.0.0"]
+        if revision is not None:
+            words += ["--revision", revision]
+        write_text(unfinished / "app.py", _SPACE_APP.format(words))
         write_text(unfinished / "requirements.txt", "\n".join(sorted(needed)) + "\n")
         card = render_page("space.md", metadata=metadata, title=title, model=model)
         SpaceCard(card).save(unfinished / "README.md")

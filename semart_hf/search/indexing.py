@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from itertools import islice
@@ -23,6 +22,7 @@ from semart_hf.documents.page import to_jpeg
 from semart_hf.files import full_disk_explained, locked, update_digest
 from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.loading_semart import digest_of_weights
+from semart_hf.model.pipeline_semart import error_of
 
 from . import vector_index
 
@@ -54,12 +54,11 @@ def describe_index(source: Source, model: Any, name: str) -> dict[str, Any]:
 
 def embed_paintings(classify: Any, paintings: Sequence[Mapping[str, Any]], batch_size: int) -> list[dict[str, Any]]:
     """Of each painting `{"image", "text"}` its `answer`, `vector (dimension,)` and `thumbnail`, or its `error`."""
-    found = classify.embed(paintings, on_error="return", batch_size=batch_size)
-    embedded = found["answers"]
-    for place, vector in enumerate(vector_index.summed(found)):
-        if place not in found["errors"]:  # of which the answer is the error
-            jpeg = to_jpeg(paintings[place].get("image"), THUMBNAIL_SIZE)
-            embedded[place] = {"answer": embedded[place], "vector": vector, "thumbnail": jpeg}
+    found, embedded = classify.embed(paintings, on_error="return", batch_size=batch_size), []
+    for painting, answer, vector in zip(paintings, found["answers"], vector_index.summed(found), strict=True):
+        if error_of(answer) is None:
+            answer = {"answer": answer, "vector": vector, "thumbnail": to_jpeg(painting.get("image"), THUMBNAIL_SIZE)}
+        embedded.append(answer)
     return embedded
 
 
@@ -101,7 +100,7 @@ def _begin(address: str, about: Mapping[str, Any]) -> Any:
     """Make an index, or check the model and columns of the one that is there; its version that was complete last."""
     database = vector_index.connect(address, creates=True)
     names = database.list_tables().tables
-    if "://" not in address and os.path.isdir(address) and not names and os.listdir(address):
+    if "://" not in address and not names and Path(address).is_dir() and any(Path(address).iterdir()):
         raise ValueError(f"Got {address}, a folder that is not empty and no index. Give the name of a new folder.")
     if "about" not in names:
         vector_index.create_paintings(database, about)

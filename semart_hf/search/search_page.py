@@ -66,8 +66,7 @@ def write_results(path: Path, index: SearchIndex, hits: Sequence[Hit], asked: st
     for hit in hits:
         labels = {task: label_of(index, hit, task) for task in hit.labels}
         shown.append((hit, title_of(hit), labels, own_cells(hit), jpegs.get(hit.row)))
-    page = render_page("search.html", title=asked, asked=asked, where=where, hits=shown, total=len(index))
-    write_text(path, page)
+    write_text(path, render_page("search.html", title=asked, asked=asked, where=where, hits=shown, total=len(index)))
 
 
 def label_filter(index: SearchIndex, chosen: Mapping[str, Sequence[str]]) -> str:
@@ -171,8 +170,7 @@ class SearchPage:
     def search_json(self, query: dict[str, Any]) -> list[dict[str, Any]]:
         """What is found for `{"text", "image", "where", "like", "top_k"}`; the image is a file's content in base64."""
         if not isinstance(query, dict) or not set(query) <= set(_QUERY_KEYS):
-            allowed = f"an object with the keys {list(_QUERY_KEYS)}"
-            raise ValueError(f"Got the query {str(query)[:200]}. Allowed is {allowed}.")
+            raise ValueError(f"Got the query {str(query)[:200]}. Allowed is an object with the keys {[*_QUERY_KEYS]}.")
         text, image, where, row, top_k = (query.get(name) for name in _QUERY_KEYS)
         if image is not None:
             try:

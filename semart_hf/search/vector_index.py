@@ -211,7 +211,7 @@ def vectors_of(column: Any) -> Vector:
 
 
 def drawn(table: Any, most: int, columns: Sequence[str]) -> pa.Table:
-    """The named columns and `row` of all rows of a table, or of `most` of them; in the order of `row`."""
+    """The named columns and `row` of all rows of a table, or of `most` drawn at random, in the order of `row`."""
     num_rows = table.count_rows()
     chosen = np.random.default_rng(0).choice(num_rows, min(most, num_rows), replace=False).tolist()
     return table.take_offsets(chosen).select(list(dict.fromkeys(["row", *columns]))).to_arrow().sort_by("row")
@@ -271,8 +271,7 @@ def measured_recall(table: Any) -> dict[str, Any]:
 def summed(features: Mapping[str, Any]) -> Vector:
     """One vector of unit length `(paintings, dimension)` of what there is of each: its picture, its text, or both."""
     vectors = features["image"] + features["text"]
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return vectors
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
 def query_vector(classify: Any, text: str | None = None, image: Any = None) -> tuple[Vector, list[str]]:

@@ -74,14 +74,27 @@ def build_trainer(
     say(f"trainable params: {trained:,} || all params: {total:,} || trainable%: {100 * trained / total:.4f}")
     precision = "bf16" if training.bf16 else "fp32"
     say(f"Precision: {precision}. Device: {training.device}, {training.world_size} process(es).")
-    shown: dict[str, Any] = {"modality": data.modality, "augmentation": data}
-    shown |= {"image_dropout": data.image_dropout, "text_dropout": data.text_dropout}
-    read: dict[str, Any] = {"keeps_tokens": model.config.reads_tokens, "recognises_copies": is_contrastive}
-    collator = ArtCollator(processor, tasks, finishes_pictures=training.device.type == "cpu", **shown, **read)
+    collator = ArtCollator(
+        processor,
+        tasks,
+        modality=data.modality,
+        augmentation=data,
+        image_dropout=data.image_dropout,
+        text_dropout=data.text_dropout,
+        keeps_tokens=model.config.reads_tokens,
+        finishes_pictures=training.device.type == "cpu",
+        recognises_copies=is_contrastive,
+    )
     collator.frozen_text, remark = frozen_text(model, processor, {**splits, "train": train_paintings}, data, training)
     say(remark)
-    rows: dict[str, Any] = {"train_dataset": train_paintings, "eval_dataset": splits.get("validation")}
-    trainer = SemArtTrainer(model, training, data_collator=collator, processing_class=processor, **rows)
+    trainer = SemArtTrainer(
+        model,
+        training,
+        data_collator=collator,
+        processing_class=processor,
+        train_dataset=train_paintings,
+        eval_dataset=splits.get("validation"),
+    )
     trainer.chosen_fields = chosen
     return trainer
 

@@ -16,8 +16,7 @@ from accelerate.utils import reduce
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from transformers import TrainerCallback
-from transformers.trainer_callback import ProgressCallback
+from transformers import ProgressCallback, TrainerCallback
 
 from semart_hf.model.configuration_semart import is_multi_label, label_columns
 from semart_hf.model.output_semart import UNKNOWN_LABEL
@@ -34,19 +33,23 @@ class WeightAverage(TrainerCallback):
         `ExponentialMovingAverage` with `num_updates`.
     """
 
-    _learned: dict[str, Tensor]
-    _average: dict[str, Tensor]
-
     def __init__(self) -> None:
         self.end()
 
+    def end(self) -> None:
+        """Keep nothing of the model."""
+        self._learned: dict[str, Tensor] = {}
+        self._average: dict[str, Tensor] = {}
+
     @torch.no_grad()
     def begin(self, model: nn.Module, folder: Path | None = None) -> None:
-        """Begin an average with a model's weights as they are now; those that learn may be of `save_learned`."""
+        """Begin an average with a model's weights; those that learn are what `save_learned` wrote into `folder`."""
+        if self._average:  # a run that begins again with a smaller batch goes on with its average
+            return
         tensors = dict(model.named_parameters()) | dict(model.named_buffers())
         self._learned = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
         self._average = {name: tensor.detach().clone() for name, tensor in self._learned.items()}
-        if folder is not None:
+        if folder is not None and (folder / LEARNED_WEIGHTS).is_file():
             learned = load_file(folder / LEARNED_WEIGHTS)
             if different := sorted(learned.keys() ^ self._learned.keys()):
                 problem = f"The checkpoint differs in {len(different)} tensors, first {different[0]!r}"
@@ -59,10 +62,6 @@ class WeightAverage(TrainerCallback):
         if not args.load_best_model_at_end or state.best_model_checkpoint is None:
             self._exchange()
         self.end()
-
-    def end(self) -> None:
-        """Keep nothing of the model."""
-        self._learned, self._average = {}, {}
 
     @torch.no_grad()
     def on_optimizer_step(self, args: Any, state: Any, *_: Any, **kwargs: Any) -> None:
@@ -97,10 +96,6 @@ class WeightAverage(TrainerCallback):
             self._average[name].copy_(kept)
 
 
-class DivergedError(ValueError):
-    """The loss or the gradient of a step is no finite number."""
-
-
 class DivergenceWatch(TrainerCallback):
     """Looks at each step's loss and gradient norm, one step late where no checkpoint follows: no accelerator waits."""
 
@@ -132,14 +127,14 @@ class DivergenceWatch(TrainerCallback):
         self._pending = (step, numbers, rows)
 
     def check(self) -> None:
-        """Raise a `DivergedError` if the last step that was taken in diverged."""
+        """Raise a `ValueError` if the last step that was taken in diverged."""
         if self._pending is None:
             return
         (step, numbers, rows), self._pending = self._pending, None
         whole = {name: one.full_tensor() if hasattr(one, "full_tensor") else one or 0 for name, one in numbers.items()}
         if broken := [f"the {name} is {float(one)}" for name, one in whole.items() if not math.isfinite(float(one))]:
             indices = sorted(int(row) for part in rows for row in part.tolist() if row >= 0)
-            raise DivergedError(
+            raise ValueError(
                 f"Training diverged at step {step}: {' and '.join(broken)}. The step's rows of the training data, "
                 f"counted from 0, are {indices or 'not known'}. Lower learning_rate or max_grad_norm, raise "
                 "warmup_steps, or take precision: fp32; of rows where it diverges again, look at picture and text."
@@ -202,7 +197,7 @@ class LogWindow(TrainerCallback):
         self.reset()
 
     def reset(self, *_: Any, **kwargs: Any) -> None:
-        """Begin a new window; its clock starts with the next `start`."""
+        """Begin a new window; its clock starts with the next batch that is waited for."""
         # Rows of the matrix: weighted losses, their weights, correct predictions, known labels. A column a task.
         self.sums: Tensor | None = None
         self.rows = 0
@@ -210,12 +205,6 @@ class LogWindow(TrainerCallback):
         self.began = math.inf
 
     on_train_begin = reset  # a run that begins again with a smaller batch leaves half a step
-
-    def start(self) -> float:
-        """The time now, from which on a new window counts."""
-        now = time.perf_counter()
-        self.began = min(self.began, now)
-        return now
 
     @torch.no_grad()
     def add(self, logits: Mapping[str, Tensor], labels: Tensor, losses: Tensor, weights: Tensor) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -67,8 +67,8 @@ def start_heads(model: SemArtForArtClassification, features: Features, loss: Art
 
     Source: Kittler et al. 1998, On combining classifiers, the product rule.
     """
-    sizes = [len(task["labels"]) for task in model.config.tasks or []]
-    if (num_labels := sum(sizes)) > model.config.fusion_dim and model.probe is None:
+    num_labels = model.config.num_labels
+    if num_labels > model.config.fusion_dim and model.probe is None:
         raise ValueError(
             f"Got head_init: logistic_regression with {num_labels} labels and fusion_dim {model.config.fusion_dim}, "
             f"which must be as large. Set fusion_dim: {-(-num_labels // 64) * 64}, or head_init: random."
@@ -77,18 +77,17 @@ def start_heads(model: SemArtForArtClassification, features: Features, loss: Art
     words = features.words
     if words is not None and words.numel() < MOST_DENSE:
         words = words.to_dense()
-    image_blocks, from_image = _rotated([image[0]])
-    texts = {scale: _rotated([scale * text[0], *([] if words is None else [words])]) for scale in TEXT_SCALES}
+    image_blocks, from_image = _rotated([image.values])
+    texts = {scale: _rotated([scale * text.values, *([] if words is None else [words])]) for scale in TEXT_SCALES}
     columns, found = model.config.label_columns, []
     for task, own_loss in zip(model.config.tasks or [], deepcopy(loss.losses).cpu(), strict=True):
         labels = features.labels[:, columns[task["name"]]]
-        shown = [
-            labels.masked_fill(~has.unsqueeze(1), UNKNOWN_LABEL) for has in (features.has_image, features.has_text)
-        ]
-        by_image = from_image(_fit(image_blocks, shown[0], own_loss, PENALTY))
-        by_text, scale = _fit_texts(texts, shown[1], own_loss)
-        has_image, has_text = ((one != UNKNOWN_LABEL).any() for one in shown)
-        prior = _fit([], shown[1] if has_text else labels, own_loss, 0)[0]
+        of_image = labels.masked_fill(~features.has_image.unsqueeze(1), UNKNOWN_LABEL)
+        of_text = labels.masked_fill(~features.has_text.unsqueeze(1), UNKNOWN_LABEL)
+        by_image = from_image(_fit(image_blocks, of_image, own_loss, PENALTY))
+        by_text, scale = _fit_texts(texts, of_text, own_loss)
+        has_image, has_text = ((one != UNKNOWN_LABEL).any() for one in (of_image, of_text))
+        prior = _fit([], of_text if has_text else labels, own_loss, 0)[0]
         if not has_image:  # nothing is known of what pictures, or texts, say
             by_image[-1] = prior
         if not has_text:
@@ -165,12 +164,19 @@ def _word_shares(lexicon: Lexicon, num_rows: int, ids: Any = None, mask: Any = N
     return torch.sparse_coo_tensor(*found, size, check_invariants=False).cpu()
 
 
-def _scaled(values: Tensor, is_there: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Features of mean 0 and deviation 1 where they are there, with rows about 1 long; that mean, and their factor."""
+class _Scaled(NamedTuple):
+    """Features of mean 0 and deviation 1 where they are there, with rows about 1 long."""
+
+    values: Tensor
+    mean: Tensor  # before
+    factor: Tensor
+
+
+def _scaled(values: Tensor, is_there: Tensor) -> _Scaled:
     own = values[is_there] if is_there.any() else values
     mean, deviation = own.mean(0), own.std(0, correction=0)
     factor = values.shape[1] ** -0.5 / deviation.clamp(min=1e-3)
-    return (values - mean) * factor * is_there.unsqueeze(1), mean, factor
+    return _Scaled((values - mean) * factor * is_there.unsqueeze(1), mean, factor)
 
 
 def _rotated(blocks: Sequence[Tensor]) -> tuple[Sequence[Tensor], Callable[[Tensor], Tensor]]:
@@ -233,7 +239,7 @@ def _logits(blocks: Sequence[Tensor], fitted: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _write(
-    model: SemArtForArtClassification, blocks: Sequence[Sequence[Tensor]], found: Sequence[Tensor], tokens: Tensor
+    model: SemArtForArtClassification, blocks: Sequence[_Scaled], found: Sequence[Tensor], tokens: Tensor
 ) -> None:
     """Write regressions of `_scaled` features into projections, absence vectors, lexicon, and heads or probe."""
     by_image, image_bias, by_text, by_words, text_bias, prior, shift = found
@@ -243,20 +249,18 @@ def _write(
         size = len(shift), model.config.fusion_dim
         basis = nn.init.orthogonal_(torch.empty(size), generator=torch.Generator().manual_seed(0))
     sides = (reader.vision_projection, by_image, image_bias), (reader.text_projection, by_text, text_bias)
-    for (layer, weight, bias), (_, mean, factor) in zip(sides, blocks, strict=True):
-        own = weight * factor.unsqueeze(1)
+    for (layer, weight, bias), block in zip(sides, blocks, strict=True):
+        own = weight * block.factor.unsqueeze(1)
         layer.weight.copy_((own @ basis).T)
-        layer.bias.copy_((bias - mean @ own) @ basis)
+        layer.bias.copy_((bias - block.mean @ own) @ basis)
     reader.absent_image.copy_(prior @ basis)
     reader.absent_text.zero_()
     if reader.lexicon is not None:
         reader.lexicon.weight.zero_()
         reader.lexicon.weight[tokens.to(model.device)] = by_words.to(model.device)
-    if model.probe is not None:  # each row has one of the two
-        for vector in (reader.vision_projection.bias, reader.absent_image):
-            vector.sub_(shift.to(model.device))
-        # The probe has a part in the answers on pictures, and is the answer on texts alone.
-        reader.vision_projection.bias.add_((shift * (1 - 1 / model.config.probe_share)).to(model.device))
+    if model.probe is not None:  # each row has one of the two; on pictures the probe is a part of the answer
+        reader.absent_image.sub_(shift.to(model.device))
+        reader.vision_projection.bias.sub_((shift / model.config.probe_share).to(model.device))
         return
     nn.init.zeros_(model.fusion.weight)
     nn.init.zeros_(model.fusion.bias)
@@ -325,7 +329,8 @@ def canonical_projections(image: Tensor, text: Tensor, ridges: Sequence[float], 
         standard = (rows - mean) * scale
         variances, directions = torch.linalg.eigh(standard.T @ standard / len(rows))
         sides.append((mean, scale, standard, variances.clamp(min=0), directions))
-    cross = sides[0][4].T @ (sides[0][2].T @ sides[1][2] / len(image)) @ sides[1][4]
+    (_, _, images, _, image_directions), (_, _, texts, _, text_directions) = sides
+    cross = image_directions.T @ (images.T @ texts / len(image)) @ text_directions
     found = []
     for ridge in ridges:
         roots = [(variances + ridge * variances[-1]).rsqrt() for *_, variances, _ in sides]

@@ -1,7 +1,7 @@
 """The Hugging Face Trainer with this model's losses, seeded rows, averaged weights and exact resuming."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from operator import itemgetter
@@ -11,8 +11,7 @@ import torch
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
-from transformers.trainer_callback import ProgressCallback
+from transformers import EarlyStoppingCallback, EvalPrediction, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, PredictionOutput
 
 from semart_hf.data.collator import ArtCollator, PictureBatch
@@ -111,8 +110,13 @@ class SemArtTrainer(ResumableTrainer):
             sets = eval_rows if isinstance(eval_rows, dict) else ()
             check_metric_name(str(args.metric_for_best_model), self.tasks, metrics, sets)
         if data_collator is None:
-            read: dict[str, Any] = {"keeps_tokens": config.reads_tokens, "recognises_copies": config.contrastive}
-            data_collator = ArtCollator(processor, self.tasks, finishes_pictures=args.device.type == "cpu", **read)
+            data_collator = ArtCollator(
+                processor,
+                self.tasks,
+                keeps_tokens=config.reads_tokens,
+                finishes_pictures=args.device.type == "cpu",
+                recognises_copies=config.contrastive,
+            )
         super().__init__(
             model=model,
             args=args,
@@ -145,9 +149,14 @@ class SemArtTrainer(ResumableTrainer):
         if self._compiling:
             compile_towers(model, self._compiling)
         rows = getattr(self.train_dataset, "paintings", self.train_dataset)
-        args, counts = self.args, label_counts([] if rows is None else rows, self.tasks)
-        numbers = {"label_smoothing": args.label_smoothing_factor, "logit_adjustment_tau": args.logit_adjustment_tau}
-        self.loss = ArtLoss(self.tasks, counts, args.loss, model.config.task_weights, **numbers).to(args.device)
+        self.loss = ArtLoss(
+            self.tasks,
+            label_counts([] if rows is None else rows, self.tasks),
+            self.args.loss,
+            model.config.task_weights,
+            label_smoothing=self.args.label_smoothing_factor,
+            logit_adjustment_tau=self.args.logit_adjustment_tau,
+        ).to(self.args.device)
         for lexicon in lexicons(model) if rows is not None else ():
             learn_idf(lexicon, self.processing_class, rows)
 
@@ -263,14 +272,13 @@ class SemArtTrainer(ResumableTrainer):
         """0: the library's estimate knows no second modality, and costs time in every step."""
         return 0
 
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
-    ) -> tuple[list[Any], Any]:
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """The batches of the next step; the time that they are waited for is kept for the log."""
-        start = self.window.start()
-        samples, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        start = time.perf_counter()
+        self.window.began = min(self.window.began, start)
+        found = super().get_batch_samples(*args, **kwargs)
         self.window.waited += time.perf_counter() - start
-        return samples, num_items
+        return found
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor | None:
         """Weight of each task's labels and number of pairs of a step `(num_tasks + 1,)`, in all processes."""
@@ -317,8 +325,14 @@ class SemArtTrainer(ResumableTrainer):
             lengths = list(column_of(rows.paintings, args.length_column_name))
             order.lengths = lengths or [len(text or "") for text in column_of(rows.paintings, "text")]
             order.step_size = size * args.gradient_accumulation_steps * args.world_size
-        division = args.gradient_accumulation_steps, args.world_size, args.process_index
-        batches = StepBatchSampler(order, size, *division, drop_last=args.dataloader_drop_last)
+        batches = StepBatchSampler(
+            order,
+            size,
+            num_accumulated=args.gradient_accumulation_steps,
+            num_processes=args.world_size,
+            process_index=args.process_index,
+            drop_last=args.dataloader_drop_last,
+        )
         return rows, {"batch_sampler": batches}
 
     def get_train_dataloader(self) -> DataLoader[Any]:

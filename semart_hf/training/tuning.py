@@ -10,8 +10,7 @@ from typing import Any
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
-from transformers import PrinterCallback, TrainerCallback
-from transformers.trainer_utils import IntervalStrategy
+from transformers import IntervalStrategy, PrinterCallback, TrainerCallback
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_splits
@@ -68,15 +67,16 @@ def tune(
         try:
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 value = _best_of(with_fields(recipe, {**trial.params, "output_dir": place}), trial)
-            study.tell(trial, value, TrialState.FAIL if value is None else None)
-            metric = training.metric_for_best_model
-            result = f"failed: {trial.user_attrs['reason']}" if value is None else f"{metric} {value:.4f}"
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
             result = "given up"
         except Exception:  # unforeseen: unlike one that was interrupted, it is not tried again
             study.tell(trial, state=TrialState.FAIL)
             raise
+        else:
+            study.tell(trial, value, TrialState.FAIL if value is None else None)
+            metric = training.metric_for_best_model
+            result = f"failed: {trial.user_attrs['reason']}" if value is None else f"{metric} {value:.4f}"
         params = trial.params.items()
         shown = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in params]
         say(f"Trial {trial.number + 1}: {result} ({', '.join(shown)})")

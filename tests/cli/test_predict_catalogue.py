@@ -90,17 +90,14 @@ def test_one_process_two_processes_and_a_killed_one_write_the_same_bytes(model, 
         return ["-m", "semart_hf.cli.predict", texts, "--model", model, "--device", "cpu", "--output", output]
 
     logs, one, two = tmp_path / "logs", tmp_path / "one.csv", tmp_path / "two.csv"
-    logs.mkdir()
     done = run_python(*words(one), logs=logs, OMP_NUM_THREADS="1")
-    assert done.returncode == 0, done.stderr[-3000:]
     assert "This model carries no calibration" in done.stderr
     # Killed as soon as the first part is there, by the signal that nothing can answer; then two processes go on.
     part = tmp_path / ".two.csv.answers" / "000000.jsonl"
     with Python(*words(two), output=logs / "killed", OMP_NUM_THREADS="1") as process:
         process.wait_until(part.exists)
     assert not two.exists()
-    done = run_python(*words(two), logs=logs, num_processes=2, OMP_NUM_THREADS="1")
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_python(*words(two), logs=logs, num_processes=2, OMP_NUM_THREADS="1")
     assert two.read_bytes() == one.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "one.csv", "two.csv"]
 

@@ -160,10 +160,9 @@ def test_answers_of_other_work_are_not_continued_and_two_runs_do_not_write_one_o
     folder.mkdir()
     (folder / "manifest.json").write_text('{"model": "another"}')
     (folder / "000000.jsonl").write_text("nonsense")
-    held = _acquired(tmp_path / "..out.csv.answers.lock", tmp_path, 0)
-    with pytest.raises(ValueError, match="Another process is at work"):
+    refused = pytest.raises(ValueError, match="Another process is at work")
+    with _acquired(tmp_path / "..out.csv.answers.lock", tmp_path, 0), refused:
         run(path, tmp_path / "out.csv")
-    held.close()
     assert answered_and_failed(run(path, tmp_path / "out.csv")) == (17, 3)
 
 

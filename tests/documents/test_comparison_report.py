@@ -22,14 +22,15 @@ from semart_hf.evaluation.comparison import (
     recipe_differences,
 )
 from semart_hf.evaluation.outcomes import Outcomes
-from semart_hf.evaluation.results import summarize
+from semart_hf.evaluation.results import scores_with_intervals
 
 TASKS = [*TINY[:2], {"name": "timeframe", "labels": ["1501-1550", "1551-1600", "UNK"]}, TINY[3]]
 SUBJECTS = {"name": "subjects", "kind": "multi_label", "labels": ["boat", "cat"]}
 NUM_ROWS = 400
+RECIPE = {"learning_rate": 0.001, "data": "a-release"}
 
 
-def make_run(name, accuracy, seconds=10.0, ms=5.0, parameters=1_000_000, tasks=TASKS, num_columns=4, **changes):
+def make_run(name, accuracy, seconds=10.0, ms=5.0, parameters=1_000_000, tasks=TASKS, num_columns=4, recipe=RECIPE):
     """A run whose every answer is right with this probability, drawn by the length of the name."""
     references = np.random.default_rng(0).integers(0, 2, (NUM_ROWS, num_columns))
     references[:4, 1] = -100
@@ -38,19 +39,21 @@ def make_run(name, accuracy, seconds=10.0, ms=5.0, parameters=1_000_000, tasks=T
     predictions = np.where(is_right, np.maximum(references, 0), 1 - np.maximum(references, 0))
     outcomes = Outcomes(tasks)
     outcomes.add(predictions, references, [f"row {row}" for row in range(NUM_ROWS)])
-    scores = summarize(dict.fromkeys(("image+text", "image", "text"), outcomes), seconds=1.0)["modalities"]
     machine = {"processor": "A", "cores": 2, "torch": "2.15.0"}
-    cost = {"training_paintings": 2000, "epochs": 4.0, "seconds_per_epoch": seconds}
-    cost |= {"training_peak_memory_bytes": 900_000_000}
-    cost |= {"parameters": parameters, "trained_parameters": parameters // 2, "flops_forward": 10**9}
-    cost |= {"text_tokens": 40, "inference_device": "cpu", "inference_threads": 2, "weights_bytes": 4 * parameters}
-    cost |= {"milliseconds_per_painting": ms, "inference_peak_memory_bytes": 700_000_000}
-    cost |= {"best_batch_size": 16, "paintings_per_second_best": 4000 / ms}
-    entry = {"model": f"outputs/{name}", "vision": name, "image_size": 64, "frozen_vision_stages": 3}
-    entry |= {"scores": scores, "cost": cost, "trained_on": machine}
-    about = {"data": "a-release", "split": "test", "environment": machine}
-    fields = {"recipe": {"learning_rate": 0.001, "data": "a-release"}, "entry": entry, "about": about}
-    return TowerRun(name=name, **{**fields, "outcomes": outcomes, **changes})
+    cost = {
+        **{"training_paintings": 2000, "epochs": 4.0, "seconds_per_epoch": seconds},
+        "training_peak_memory_bytes": 900_000_000,
+        **{"parameters": parameters, "trained_parameters": parameters // 2, "flops_forward": 10**9},
+        **{"text_tokens": 40, "inference_device": "cpu", "inference_threads": 2, "weights_bytes": 4 * parameters},
+        **{"milliseconds_per_painting": ms, "inference_peak_memory_bytes": 700_000_000},
+        **{"best_batch_size": 16, "paintings_per_second_best": 4000 / ms},
+    }
+    scores = dict.fromkeys(("image+text", "image", "text"), scores_with_intervals(outcomes))
+    entry = {
+        **{"model": f"outputs/{name}", "vision": name, "image_size": 64, "frozen_vision_stages": 3},
+        **{"scores": scores, "cost": cost, "trained_on": machine},
+    }
+    return TowerRun(name, recipe, outcomes, entry, {"data": "a-release", "split": "test", "environment": machine})
 
 
 @pytest.fixture(scope="module")

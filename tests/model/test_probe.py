@@ -88,11 +88,13 @@ def test_saved_and_loaded_with_labels_in_another_order_it_answers_the_same(model
     assert model.config.format_version == "1.3"
     loader = AutoModel if is_auto else type(model)
     again = loader.from_pretrained(tmp_path)
-    turned = loader.from_pretrained(tmp_path, tasks=[{**task, "labels": task["labels"][::-1]} for task in TASKS[::-1]])
-    started = type(model).from_checkpoint(tmp_path, TASKS)
+    others = [{**task, "labels": task["labels"][::-1]} for task in TASKS[::-1]]
+    turned = loader.from_pretrained(tmp_path, tasks=others)
+    started = type(model).from_checkpoint(tmp_path, others)
+    assert not any(parameter.requires_grad for parameter in started.probe.parameters())
     with torch.no_grad():
         expected = model(**batch()).logits
-        for other, order in ((again, 1), (turned, -1), (started, 1)):
+        for other, order in ((again, 1), (turned, -1), (started, -1)):
             found = other.eval()(**batch()).logits
             for task, values in expected.items():
                 assert torch.allclose(found[task], values if order == 1 else values.flip(1), atol=10 * ROUNDING)

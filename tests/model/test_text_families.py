@@ -1,10 +1,12 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
 from rounding import rounding
 from small_models import build as build_model
 from small_models import small_text
+from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModel, BertConfig, ModernBertConfig, RobertaConfig, XLMRobertaConfig
 
 from semart_hf.model.configuration_semart import TEXT_FAMILIES
@@ -39,8 +41,8 @@ def texts(family):
     return {"input_ids": ids.masked_fill(mask == 0, pad), "attention_mask": mask}
 
 
-def library_tower(model):
-    tower = AutoModel.from_config(model.config.text_config)
+def library_tower(model, **options):
+    tower = AutoModel.from_config(model.config.text_config, **options)
     missing, unexpected = tower.load_state_dict(model.text_tower.state_dict(), strict=False)
     assert not unexpected
     assert all(name.startswith("pooler.") for name in missing)
@@ -132,3 +134,52 @@ def test_texts_may_be_as_long_as_the_tower_has_positions(family):
     if family != "modernbert":  # whose positions are angles
         with pytest.raises((IndexError, RuntimeError)):
             model(input_ids=torch.full((1, longest + 1), 9))
+
+
+@pytest.mark.parametrize("has_padding", [True, False])
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_the_first_tokens_layer_equals_the_whole_layer_forward_and_backward(implementation, has_padding):
+    model = build("distilbert", trainable_text_layers=None).double().train()
+    raw = library_tower(model, attn_implementation=implementation).double()
+    model.set_attn_implementation({"text_config": implementation})
+    inputs = texts("distilbert")
+    if not has_padding:
+        del inputs["attention_mask"]
+    found = model.text_tower(**inputs).last_hidden_state
+    expected = raw(**inputs).last_hidden_state[:, :1]
+    assert found.shape == (4, 1, 32)
+    assert torch.allclose(found, expected, atol=1e-10)
+    weights = torch.linspace(-1, 1, 32, dtype=torch.float64)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    for (name, parameter), other in zip(model.text_tower.named_parameters(), raw.parameters(), strict=True):
+        assert torch.allclose(parameter.grad, other.grad, atol=1e-10), name
+
+
+def test_dropout_in_attention_has_the_whole_layers_expectation_and_spread():
+    text = small_text(n_layers=3, dropout=0.0, attention_dropout=0.3)
+    model = build_model(text=text, tasks=TASKS, image_size=32, stirs_text=True, trainable_text_layers=None).train()
+    raw = library_tower(model, attn_implementation="sdpa")
+    block, layer = model.text_tower.transformer.layer[-1], raw.transformer.layer[-1]
+    hidden = torch.randn(1, 6, 32).expand(6000, -1, -1)
+    with torch.no_grad():
+        found, expected = block(hidden)[:, 0], layer(hidden)[:, 0]
+    assert torch.allclose(found.mean(0), expected.mean(0), atol=0.03)
+    assert torch.allclose(found.std(0), expected.std(0), atol=0.03)
+    assert found.std(0).mean() > 0.05
+
+
+@pytest.mark.parametrize("vision", ["test_resnet", "test_efficientnet", "test_vit"])
+def test_frozen_stages_build_no_graph(vision):
+    model = build_model(vision, small_text(n_layers=3), TASKS, image_size=64, frozen_vision_stages=3).train()
+    saved = []
+    inputs = {"pixel_values": torch.randn(2, 3, 64, 64), "input_ids": texts("distilbert")["input_ids"][:2]}
+    hooks = partial(saved_tensors_hooks, lambda tensor: saved.append(0) or tensor, lambda tensor: tensor)
+    with hooks():
+        model(**inputs)
+    model.config.frozen_vision_stages, model.config.trainable_text_layers = 0, None
+    model.freeze()
+    kept = len(saved)
+    with hooks():
+        model(**inputs)
+    assert kept < 0.7 * (len(saved) - kept)

@@ -51,7 +51,8 @@ def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model,
     for name in ONNX:
         pytest.importorskip(name)
     processor = saved_model[1]
-    tasks = [{"name": "type", "labels": ["landscape", "portrait"]}, {"name": "medium", "labels": ["canvas", "wall"]}]
+    tasks = [{"name": "type", "labels": ["landscape", "portrait"]}]
+    tasks += [{"name": "medium", "labels": ["canvas", "wall"], "kind": "multi_label"}]
     num_tokens = len(processor.tokenizer)
     text = DistilBertConfig(dim=32, n_layers=1, n_heads=4, hidden_dim=64, vocab_size=num_tokens)
     torch.manual_seed(0)
@@ -65,6 +66,7 @@ def test_the_graphs_answer_as_the_model_for_every_size_and_modality(saved_model,
     main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / "graphs")])
     description = json.loads((tmp_path / "graphs" / "onnx.json").read_text())
     assert description["outputs"] == model.config.task_names
+    assert type(model.config).from_pretrained(tmp_path / "graphs").tasks == model.config.tasks
     assert set(description["graphs"]) == {"image_text", "image", "text"}
     pictures = [np.full((40, 40, 3), 30 * row, dtype=np.uint8) for row in range(7)]
     texts = ["a view of delft " * (row + 1) for row in range(7)]

@@ -22,7 +22,8 @@ def test_a_space_has_what_the_hub_starts_and_runs_the_package_beside_it(tmp_path
         assert name in needed
     for name in ("semart", "gradio", "datasets"):  # the Space installs the Gradio of its metadata
         assert name not in needed
-    assert 'main(["--model", "anna/delft", "--revision", "0123abc", ' in (folder / "app.py").read_text()
+    pinned = ["--model", "anna/delft", "--host", "0.0.0.0", "--revision", "0123abc"]
+    assert f"main({pinned})" in (folder / "app.py").read_text()
     (folder / "gradio.py").write_text("raise ImportError('as far as here')")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["SPACE_ID"] = "anna/delft"  # as a Space has it: whoever comes is let in
@@ -39,4 +40,4 @@ def test_other_files_are_not_replaced(tmp_path):
     with pytest.raises(ValueError, match=r"which holds notes\.txt\. Only an earlier Space"):
         write_space(tmp_path / "space", "anna/delft")
     assert (tmp_path / "space" / "notes.txt").read_text() == "mine"
-    assert '["--model", "anna/haarlem", "--host"' in (tmp_path / "space" / "app.py").read_text()
+    assert "['--model', 'anna/haarlem', '--host'" in (tmp_path / "space" / "app.py").read_text()

@@ -8,6 +8,8 @@ from proofs import anchors, paintings_runs, proof_cards
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from semart_hf.recipes.recipe import read_recipe
+
 
 def test_words_and_features_in_rotated_columns_give_the_same_answers():
     generator = np.random.default_rng(0)
@@ -61,8 +63,8 @@ def tiny_paintings(monkeypatch, tmp_path):
     """The proof on paintings by a tiny recipe, on three folds, with one choice."""
     (tmp_path / "paintings.yaml").write_text(TINY_RECIPE)
     (tmp_path / "semart-efficientnet_b0.yaml").write_text(TINY_RECIPE.replace("count: 3", "count: 5"))
-    names = paintings_runs.recipe_of
-    monkeypatch.setattr(paintings_runs, "recipe_of", lambda setting: str(tmp_path / f"{names(setting)}.yaml"))
+    name_of = paintings_runs.recipe_of
+    monkeypatch.setattr(paintings_runs, "recipe_of", lambda setting: str(tmp_path / f"{name_of(setting)}.yaml"))
     monkeypatch.setattr(paintings_runs, "SIZES", ())
     monkeypatch.setattr(paintings_runs, "CHOICES", {"as it was": {}, "averaged weights": {"ema_decay": 0.5}})
     monkeypatch.setattr(paintings_runs, "CHOICE_FOLDS", {"averaged weights": [0, 1]})
@@ -78,6 +80,12 @@ def accuracy_by_hand(run, side):
     return found | {"mean": np.mean([*found.values()])}
 
 
+@pytest.mark.parametrize("tower", ["resnet18", "efficientnet_b0", "vit_tiny"])
+def test_the_semart_recipes_have_what_was_adopted(tower):
+    recipe, adopted = read_recipe(f"semart-{tower}"), paintings_runs.CHOICES[paintings_runs.ADOPTED]
+    assert {name: recipe[name] for name in adopted} == adopted
+
+
 def test_paintings_are_proved_beside_their_anchors(main, tiny_paintings, small_release, towers, tmp_path, capsys):
     words = ["--releases", small_release, "--release", tmp_path / "rows", "--vision_tower", towers["vision"]]
     words += ["--text_tower", towers["text"], "--seeds", 1]
@@ -89,9 +97,6 @@ def test_paintings_are_proved_beside_their_anchors(main, tiny_paintings, small_r
     assert 100 * gains["value"] == pytest.approx(averaged - as_it_was)
     assert f"| as it was |  | 1 | {as_it_was:.1f} |  |" in card
     assert f"| {averaged - as_it_was:+.1f} (" in card.split("| averaged weights | `ema_decay: 0.5` | 2 (")[1]
-    recipe, kept = paintings_runs.read_recipe("semart-efficientnet_b0"), paintings_runs._CHOICES
-    adopted = kept["choices"][kept["adopted"]]
-    assert {name: recipe[name] for name in adopted} == adopted
     results, card = main("paintings", *words)
     names = ["anchors", "paintings", "semart-efficientnet_b0", "semart-efficientnet_b0: as it was"]
     assert [run["setting"] for run in results["runs"]] == [*names, *["semart-efficientnet_b0: averaged weights"] * 2]

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import torch
 from accelerate import DistributedType, PartialState
-from small_trainer import STEPS_ALONE, make_model, parts_of
+from small_trainer import DRY_TEXT, STEPS_ALONE, make_model, parts_of
 
 from semart_hf.data.collator import ArtCollator
 from semart_hf.training.arguments import SemArtTrainingArguments
 from semart_hf.training.building import build_processor
 from semart_hf.training.trainer import SemArtTrainer
 
-TEXT = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "dropout": 0.0, "attention_dropout": 0.0}
 FIELDS = {"fusion_dropout": 0.0, "frozen_vision_stages": 0, "trainable_text_layers": None, "text_lexicon": True}
 TASKS = ["type", "school", "timeframe", "medium", {"name": "subjects", "kind": "multi_label"}]
 # An uneven last step: 43 rows are one step of 32 and one of 11. Few rows have a text: in most batches of 8 one process
@@ -44,7 +43,7 @@ def train(release: str, output_dir: Path, size: int, accumulated: int, contrasti
         # accelerate shards on accelerators only, though torch shards on CPUs as well.
         arguments.distributed_state._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     # Statistics of BatchNorm are those of a process's own batch; a ViT's LayerNorm has none.
-    splits, tasks, *_ = parts = parts_of(release, TASKS, vision="test_vit", text_args=TEXT, **FIELDS)
+    splits, tasks, *_ = parts = parts_of(release, TASKS, vision="test_vit", text_args=DRY_TEXT, **FIELDS)
     train = splits["train"].select(range(NUM_ROWS))
     rows = [{**row, "text": row["text"] if index in ROWS_WITH_TEXT else None} for index, row in enumerate(train)]
     model = make_model(parts)

@@ -15,6 +15,7 @@ from semart_hf.training.building import build_model, build_processor, build_toke
 from semart_hf.training.trainer import SemArtTrainer
 
 TEXT = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+DRY_TEXT = {**TEXT, "dropout": 0.0, "attention_dropout": 0.0}
 TOWERS = {"vision": "test_resnet", "text": None, "text_args": TEXT, "pretrained": "false"}
 TOWERS |= {"image_size": 64, "fusion_dim": 32}
 OPTIONS = {"report_to": "none", "disable_tqdm": True, "num_train_epochs": 2, "learning_rate": 3e-3, "logging_steps": 4}

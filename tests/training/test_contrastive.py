@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from rounding import rounding
 from sklearn.cross_decomposition import CCA
-from small_trainer import STEPS_ALONE, make_model, make_trainer, parts_of
+from small_trainer import DRY_TEXT, STEPS_ALONE, make_model, make_trainer, parts_of
 from torch import nn
 
 from semart_hf.data.collator import ArtCollator, are_copies, pair_keys
@@ -68,11 +68,10 @@ def parts(small_release):
 
 
 def test_a_steps_loss_is_the_mean_over_its_pairs_each_among_those_of_its_batch(parts, tmp_path):
-    without = {"dropout": 0.0, "attention_dropout": 0.0}
     losses = {}
     scale = nn.Parameter(torch.tensor([2.0]))
     for weight in (0.0, 0.5):
-        model = make_model(parts, fusion_dropout=0.0, text_args={**parts[2].text_args, **without})
+        model = make_model(parts, fusion_dropout=0.0, text_args=DRY_TEXT)
         if weight:
             model.config.contrastive, model.logit_scale = True, scale
         options = {"max_steps": 1, "logging_steps": 1, "gradient_accumulation_steps": 2, "contrastive_weight": weight}

@@ -17,8 +17,7 @@ ROUNDING = rounding(16 * 4, size=3)
 
 
 def losses_of(release, folder, *, vision="test_resnet", dropout=0.1, finishes_pictures=True, **options):
-    sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
-    text_args = {**sizes, "dropout": dropout, "attention_dropout": dropout}
+    text_args = {**small_trainer.TEXT, "dropout": dropout, "attention_dropout": dropout}
     fields = {"image_size": 32, "fusion_dropout": dropout, "frozen_vision_stages": 2}
     parts = parts_of(release, vision=vision, text_args=text_args, **fields)
     augmentation = Augmentation(crop_scale=(0.5, 1.0), rotation=10, color_jitter=0.2, random_erasing=0.3)

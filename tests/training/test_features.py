@@ -1,7 +1,7 @@
 import pytest
 import torch
 from rounding import rounding
-from small_trainer import LOSS_ROUNDING, STEPS_ALONE, Recorder, losses_of, make_model, make_trainer
+from small_trainer import DRY_TEXT, LOSS_ROUNDING, STEPS_ALONE, Recorder, losses_of, make_model, make_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch._dynamo.utils import counters
 from torch.nn import functional as F
@@ -42,8 +42,7 @@ def test_groups_hold_every_parameter_once_with_its_rate_and_decay(parts):
 @pytest.mark.parametrize(("accumulated", "alone"), [(1, 0.0), (2, 0.0), (4, 0.0), (1, 0.7), (4, 0.7)])
 def test_the_first_logged_loss_is_the_step_losses_mean(parts, tmp_path, accumulated, alone):
     """The hand computation: weighted sums over the whole step, whatever the accumulation."""
-    without = {"dropout": 0.0, "attention_dropout": 0.0}
-    model = make_model(parts, fusion_dropout=0.0, text_args={**parts[2].text_args, **without})
+    model = make_model(parts, fusion_dropout=0.0, text_args=DRY_TEXT)
     for module in model.vision_tower.eval().modules():
         module.train = lambda mode=True, self=module: self  # statistics of BatchNorm stay those of evaluation
     options = {"loss": {"default": "class_weighted", "type": "cross_entropy"}, "modality_loss": alone}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from rounding import rounding
-from small_trainer import LOSS_ROUNDING, STEPS_ALONE, losses_of, parts_of
+from small_trainer import DRY_TEXT, LOSS_ROUNDING, STEPS_ALONE, losses_of, parts_of
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.model.linear_semart import Lexicon
@@ -13,18 +13,18 @@ from semart_hf.training.losses import add_l2_penalty
 
 @pytest.fixture(scope="module")
 def parts(small_release):
-    sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "dropout": 0.0, "attention_dropout": 0.0}
     fields = {"image_size": 32, "fusion_dropout": 0.0, "frozen_vision_stages": 0, "text_lexicon": True}
-    return parts_of(small_release, text_args=sizes, **fields)
+    return parts_of(small_release, text_args=DRY_TEXT, **fields)
 
 
-def make_trainer(parts, folder, *, cached="false", trainable=1):
+def make_trainer(parts, folder, *, cached="false", trainable=1, workers=0):
     model = ModelArguments(**{**vars(parts[2]), "trainable_text_layers": trainable})
     sizes = {"vocab_size": 300, "max_text_length": 32, "text_dropout": 0.3}
     cache = {"cache_frozen_text": cached, "text_cache_dtype": "fp32", "text_cache_dir": str(folder / "cache")}
     usual = {"report_to": "none", "disable_tqdm": True, "logging_steps": 1, "precision": "fp32", **STEPS_ALONE}
-    usual |= {"per_device_train_batch_size": 16, "num_train_epochs": 2, "learning_rate": 1e-3}
-    training = SemArtTrainingArguments(str(folder / "run"), **usual, lexicon_learning_rate=0.05)
+    usual |= {"per_device_train_batch_size": 16, "num_train_epochs": 2, "dataloader_num_workers": workers}
+    rates = {"learning_rate": 1e-3, "lexicon_learning_rate": 0.05}
+    training = SemArtTrainingArguments(str(folder / "run"), **usual, **rates)
     return build_trainer(parts[0], model, DataArguments(data="-", **sizes, **cache), training, say=lambda _: None)
 
 
@@ -54,8 +54,9 @@ def test_idf_are_those_of_the_training_texts_and_it_learns_at_its_own_rate_witho
 @pytest.mark.parametrize("trainable", [0, 1])
 def test_cached_text_takes_the_same_steps(trained, parts, tmp_path, trainable):
     plain = trained[1] if trainable == 1 else losses_of(make_trainer(parts, tmp_path, trainable=0))
-    trainer = make_trainer(parts, tmp_path, cached="true", trainable=trainable)
+    trainer = make_trainer(parts, tmp_path, cached="true", trainable=trainable, workers=1)
     assert trainer.data_collator.frozen_text is not None
+    assert len(plain) == 10
     assert losses_of(trainer) == pytest.approx(plain, abs=LOSS_ROUNDING)
 
 

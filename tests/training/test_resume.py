@@ -230,6 +230,9 @@ def test_a_moved_run_knows_its_best_checkpoint(parts, saved, tmp_path):
     trainer = trainer_of(parts, tmp_path / "moved", **saved[1])
     trainer.train(resume_from_checkpoint=True)
     assert trainer.state.best_model_checkpoint == str(tmp_path / "moved" / "checkpoint-1")
+    inexactly = {"ema_decay": 0.9, "ignore_data_skip": True, "max_steps": 3}  # an average begins here
+    trainer = trainer_of(parts, tmp_path / "new", **{**saved[1], **inexactly})
+    assert trainer.train(str(tmp_path / "moved" / "checkpoint-2")).global_step == 3
 
 
 def test_what_breaks_exact_resuming_is_said_at_the_start(parts, tmp_path, caplog):

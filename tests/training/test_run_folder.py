@@ -6,9 +6,9 @@ import pytest
 import yaml
 from small_recipe import small_recipe
 from small_trainer import make_trainer
-from warm_python import Python
 
 from semart_hf.cli import train
+from semart_hf.files import _acquired
 from semart_hf.model import pipeline_semart
 from semart_hf.training import run_folder
 from semart_hf.training.resumable_trainer import ResumableTrainer
@@ -109,14 +109,6 @@ def test_a_new_run_takes_the_place_of_the_old_one_when_it_is_finished(command, f
     assert [path.name for path in finished.parent.iterdir()] == ["model"]
 
 
-def test_the_same_command_continues_a_new_run_that_may_overwrite(command, tmp_path, monkeypatch, capsys):
-    folder, words = tmp_path / "model", ["--overwrite_output_dir", "true"]
-    killed(monkeypatch, 3, command, folder, *words)
-    command(folder, *words)
-    assert f"Continuing from {folder / 'checkpoint-2'}" in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
 @pytest.mark.parametrize("point", ["recipe", "model", "results"])
 def test_a_full_disk_is_one_sentence(command, tmp_path, monkeypatch, point):
     def fail(*args, **kwargs):
@@ -141,18 +133,12 @@ def test_a_full_disk_is_one_sentence(command, tmp_path, monkeypatch, point):
 def test_two_runs_in_one_folder_are_refused(command, parts, tmp_path, monkeypatch):
     monkeypatch.setattr("semart_hf.files.LOCK_SECONDS", 0.1)
     folder = tmp_path / "model"
-    code = "import sys, time; from semart_hf.files import locked\nwith locked(sys.argv[1], 'training'): time.sleep(99)"
-    with Python("-c", code, folder, output=tmp_path / "log") as other:
-        lock = tmp_path / ".model.lock"
-        other.wait_until(lambda: lock.exists() and lock.read_text())  # which it writes when it has it
-        with pytest.raises(SystemExit, match=rf"Another process is .*: training, process {other.pid} on .*, started"):
+    with _acquired(tmp_path / ".model.lock", tmp_path, 0):
+        with pytest.raises(SystemExit, match=r"Another process is at work in .*model: "):
             command(folder)
         assert not folder.exists()
         with pytest.raises(ValueError, match="Another process is at work"):
             make_trainer(parts, folder, max_steps=1).train()
-    shutil.rmtree(folder)
-    plan_run(folder, {})
-    command(folder)
 
 
 @pytest.fixture
@@ -168,6 +154,8 @@ def test_the_same_recipe_continues_another_is_refused_and_a_finished_model_is_ke
     (folder / "recipe.yaml").write_text("data: a\nseed: 1\n")
     recipe = {"data": "a", "seed": 1}
     assert plan_run(folder, recipe).checkpoint == folder / "checkpoint-2"
+    may_overwrite = plan_run(folder, {**recipe, "overwrite_output_dir": True}, overwrite=True)
+    assert (may_overwrite.folder, may_overwrite.checkpoint) == (folder, folder / "checkpoint-2")
     other = r"unfinished run of another recipe: \{'seed': '1 then, 2 now'\}.*same recipe"
     with pytest.raises(ValueError, match=other):
         plan_run(folder, {**recipe, "seed": 2})
