@@ -61,13 +61,12 @@ def command(name: str) -> Iterator[None]:
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command as a process of its own, which ends at once: to take apart what was imported takes a second.
-
-    Where threads still work, or several processes, the interpreter ends as it does otherwise.
-    """
+    """Run a command, whose own process then ends at once: to take apart what was imported takes a second."""
     main()
+    # Not a program that runs a script within itself, and not where threads or other processes still work.
+    is_own = sys.argv[0] in sys.orig_argv or any(word.startswith("semart_hf.cli") for word in sys.orig_argv)
     is_alone = all(one.daemon for one in threading.enumerate() if one is not threading.main_thread())
-    if is_alone and os.environ.get("WORLD_SIZE", "1") == "1":
+    if is_own and is_alone and os.environ.get("WORLD_SIZE", "1") == "1":
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -138,7 +137,7 @@ def load_model(name: str, revision: str | None = None) -> tuple[Any, Any]:
     register()
     logging.disable_progress_bar()
     allowed = "Allowed is the folder of a trained model, or its name on the Hub."
-    if Path(name).exists() and not Path(name, "config.json").is_file():
+    if not Path(name, "config.json").is_file() and (Path(name).exists() or "/" not in name):  # USER/NAME on the Hub
         raise ValueError(f"Got the model {name}, which has no config.json. {allowed} Give one.")
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     try:

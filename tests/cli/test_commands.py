@@ -111,3 +111,10 @@ run_command(main)
     assert words[0] == "x" * 100_000
     assert " ".join(words[1:]) == ("thread at exit taken apart" if thread else "at exit")
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_program_that_runs_a_script_within_itself_goes_on():
+    program = "import runpy, sys; sys.argv[:] = ['scripts/train.py']; "  # without a recipe it prints its help
+    program += "runpy.run_path(sys.argv[0], run_name='__main__'); print('on')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=CHECKOUT)
+    assert done.stdout.endswith("\non\n")

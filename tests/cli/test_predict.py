@@ -157,7 +157,11 @@ def test_one_painting_becomes_a_table_and_is_unsure_below_the_least_confidence(m
         (["a.csv"], "a catalogue needs --output"),
         (["a.JPG"], r"got the picture a\.JPG as a catalogue: give it with --input"),
         (["--text", "one", "--output", "pictures/notes.md/out"], r"in \S+notes\.md, where this user cannot write"),
-        (["--text", "one"], r"Got the model absent\. Allowed is the folder of a trained model, or its name"),
+        (
+            ["--text", "one", "--model", "anna/absent"],
+            r"Got the model anna/absent\. Allowed is the folder of a trained",
+        ),
+        (["--text", "one"], r"Got the model absent, which has no config\.json\. Allowed"),  # no name on the Hub
         (["--text", "one", "--model", "empty"], r"Got the model empty, which has no config\.json\. Allowed"),
         (["--text", "one", "--device", "tpux"], "argument --device: Got the device 'tpux'"),
     ],
