@@ -45,7 +45,9 @@ def is_command_line() -> bool:
     """Whether this process is `semart-hf X`, `python -m semart_hf.cli.X` or a checkout's `scripts/X.py`."""
     started = Path(sys.argv[0])
     is_script = started.suffix == ".py" and started.resolve().parent == Path(__file__).resolve().parents[1] / "scripts"
-    return started.stem == "semart-hf" or is_script or any(word.startswith("semart_hf.cli") for word in sys.orig_argv)
+    is_own = sys.argv[0] in sys.orig_argv  # and not of a program that runs a script within itself
+    is_named = is_own and (is_script or started.stem == "semart-hf")
+    return is_named or any(word.startswith("semart_hf.cli") for word in sys.orig_argv)
 
 
 def register_heif() -> None:

@@ -9,11 +9,12 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from semart_hf import is_command_line
 from semart_hf.documents.table import Table, as_cell
 from semart_hf.memory import allowed_cores
 
@@ -61,15 +62,13 @@ def command(name: str) -> Iterator[None]:
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command, whose own process then ends at once: to take apart what was imported takes a second."""
+    """Run a command; its process then ends at once, unless others work in it: Python's own way takes a second."""
     main()
-    # Not a program that runs a script within itself, and not where threads or other processes still work.
-    is_own = sys.argv[0] in sys.orig_argv or any(word.startswith("semart_hf.cli") for word in sys.orig_argv)
     is_alone = all(one.daemon for one in threading.enumerate() if one is not threading.main_thread())
-    if is_own and is_alone and os.environ.get("WORLD_SIZE", "1") == "1":
+    if is_command_line() and is_alone and os.environ.get("WORLD_SIZE", "1") == "1":
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(BrokenPipeError):  # whoever read this, as `head`, has seen enough
+            sys.stdout.flush()
         os._exit(0)
 
 

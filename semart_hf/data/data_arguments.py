@@ -95,7 +95,7 @@ class DataArguments(Augmentation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.tasks is not None:
-            from semart_hf.catalogue.schema import read_tasks  # loads numpy, which reads what set_up_threads sets
+            from semart_hf.catalogue.schema import read_tasks  # loads numpy, which takes its number of threads
 
             read_tasks(self.tasks)
         if not self.data:

@@ -168,7 +168,7 @@ class _Scaled(NamedTuple):
     """Features of mean 0 and deviation 1 where they are there, with rows about 1 long."""
 
     values: Tensor
-    mean: Tensor  # before
+    mean: Tensor  # of the features before
     factor: Tensor
 
 

@@ -95,7 +95,8 @@ def test_a_table_shows_names_as_they_are(capsys):
 @pytest.mark.parametrize("thread", ["", "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()"])
 def test_a_command_that_ends_at_once_has_written_everything(thread, tmp_path):
     program = f"""
-import atexit, tempfile, threading, time
+import atexit, sys, tempfile, threading, time
+sys.orig_argv += ["semart_hf.cli"]
 from semart_hf.cli.command import run_command
 folder = tempfile.TemporaryDirectory(dir={str(tmp_path)!r})
 atexit.register(print, "at exit")
