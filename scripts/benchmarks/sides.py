@@ -29,7 +29,7 @@ from semart_hf.memory import freed_memory_kept
 from semart_hf.model.pictures_semart import load_picture
 from semart_hf.model.pipeline_semart import MOST_BATCHES, rows_at_once, save_repository
 from semart_hf.model.techniques_semart import computes_bf16, run_model, select_kernels
-from semart_hf.model.towers_semart import FirstTokenBlock
+from semart_hf.model.towers_semart import FirstTokenBlock, read_class_token
 from semart_hf.recipes.recipe import ModelArguments
 
 
@@ -210,6 +210,7 @@ def training_step(setting: Setting, layout: torch.memory_format, bf16: bool) -> 
     learning = model.text.transformer.layer[config.n_layers - setting.recipe.get("trainable_text_layers", 1) :]
     if learning:
         learning[-1] = FirstTokenBlock(learning[-1], config)
+    read_class_token(model.vision)
     pictures = torch.randn(batch, 3, size, size, device=device).to(memory_format=layout)
     hidden = torch.randn(batch, TEXT_LENGTH, config.dim, device=device)
     labels = torch.zeros(batch, dtype=torch.long, device=device)

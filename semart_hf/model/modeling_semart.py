@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import cached_file, can_return_tuple, logging
 
@@ -22,6 +22,7 @@ from .output_semart import SemArtOutput, check_inputs, fill_absent, mean_losses
 from .techniques_semart import evaluation_mode, without_autocast
 from .towers_semart import (
     build_text_tower,
+    build_vision_tower,
     fill_tower,
     frozen_modules,
     frozen_parameters,
@@ -56,7 +57,7 @@ class SemArtForArtClassification(PreTrainedModel):
         super().__init__(config)
         if not config.tasks:
             raise ValueError("Got no task. Give the config tasks=[{'name': 'type', 'labels': ['a', 'b']}], or more.")
-        self.vision_tower = AutoModel.from_config(config.vision_config)
+        self.vision_tower = build_vision_tower(config.vision_config, config.vision_pooling)
         self.text_tower = build_text_tower(config.text_config, config.text_pooling)
         vision_dim = pooled_size(self.vision_tower.timm_model, config.vision_pooling)
         self.vision_projection = nn.Linear(vision_dim, config.fusion_dim)

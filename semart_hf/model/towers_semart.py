@@ -7,8 +7,11 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.layers import Attention
 from timm.models import group_parameters
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, DistilBertConfig, PreTrainedConfig, TimmWrapperConfig
 from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
@@ -241,6 +244,48 @@ def _is_plain(linear: nn.Module, hidden: Tensor) -> bool:
         and linear.weight.is_floating_point()
         and not hasattr(linear, "_hf_hook")
     )
+
+
+class ClassTokenBlock(nn.Module):
+    """A ViT's last block that computes the class token alone: `(batch, tokens, dim)` becomes `(batch, 1, dim)`.
+
+    The numbers, parameters and their names are those of timm's `Block`.
+    """
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        for name, part in block.named_children():
+            self.add_module(name, part)
+        self.train(block.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The first token's state `(batch, 1, dim)` after this block."""
+        own: Any = self
+        attention = own.attn
+        parts = attention.qkv(own.norm1(x)).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = parts.unbind(0)
+        query, key = attention.q_norm(query[:, :, :1]), attention.k_norm(key)
+        dropout = attention.attn_drop.p if attention.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout).transpose(1, 2).flatten(2)
+        first = x[:, :1] + own.drop_path1(own.ls1(attention.proj_drop(attention.proj(attention.norm(mixed)))))
+        state: Tensor = first + own.drop_path2(own.ls2(own.mlp(own.norm2(first))))
+        return state
+
+
+def read_class_token(vit: Any) -> None:
+    """Let a timm ViT's last block compute the class token alone, where that is all that is read of it."""
+    if type(vit) is VisionTransformer and vit.global_pool == "token" and vit.attn_pool is None and len(vit.blocks):
+        last = vit.blocks[-1]
+        if type(last) is Block and type(last.attn) is Attention and last.attn.gate is None:
+            vit.blocks[-1] = ClassTokenBlock(last)
+
+
+def build_vision_tower(config: PreTrainedConfig, pooling: str) -> Any:
+    """A tower with random weights, for a way of pooling."""
+    tower = AutoModel.from_config(config)
+    if pooling == "last":
+        read_class_token(tower.timm_model)
+    return tower
 
 
 def build_text_tower(config: PreTrainedConfig, pooling: str) -> Any:

@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pytest
@@ -6,11 +7,19 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_models import build, small_text
+from torch import nn
 from transformers import DistilBertModel, GPT2Config, TimmWrapperConfig
 
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtImageProcessor
-from semart_hf.model.towers_semart import check_arrived, resolve_vision_config, saved_weights, vision_stages
+from semart_hf.model.towers_semart import (
+    ClassTokenBlock,
+    check_arrived,
+    read_class_token,
+    resolve_vision_config,
+    saved_weights,
+    vision_stages,
+)
 
 
 @pytest.fixture
@@ -156,3 +165,48 @@ def test_a_folder_may_have_the_name_of_its_tower(tmp_path, monkeypatch):
     assert resolve_vision_config("test_resnet", pretrained=True).architecture == "test_resnet"
     with pytest.raises(ValueError, match="Unknown vision tower 'None'"):
         resolve_vision_config(None, pretrained=False)
+
+
+def make_vit(**options):
+    torch.manual_seed(0)
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "num_heads": 3, "depth": 2, "num_classes": 0}
+    tower = timm.create_model("vit_tiny_patch16_224", **sizes, **options)
+    for parameter in tower.parameters():  # biases, norms and the class token are zero or one at first
+        nn.init.normal_(parameter, std=0.3)
+    return tower.double()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"qkv_bias": False}, {"init_values": 0.5}, {"reg_tokens": 4}, {"qk_norm": True}, {"scale_attn_norm": True},
+     {"drop_path_rate": 0.9}],
+    ids=str,
+)  # fmt: skip
+def test_a_vit_that_computes_the_class_token_alone_gives_its_features_and_gradients(options):
+    whole = make_vit(**options).train()
+    short = copy.deepcopy(whole)
+    read_class_token(short)
+    assert short.state_dict().keys() == whole.state_dict().keys()
+    assert short.forward_features(torch.zeros(3, 3, 32, 32, dtype=torch.double)).shape == (3, 1, 24)
+    pixels, weights = torch.randn(3, 3, 32, 32, dtype=torch.double), torch.randn(3, 24, dtype=torch.double)
+    features = []
+    for tower in (whole, short):
+        torch.manual_seed(1)  # paths are dropped alike
+        features.append(tower(pixels))
+        (features[-1] * weights).sum().backward()
+    torch.testing.assert_close(features[1], features[0], rtol=0, atol=1e-12)
+    for (name, expected), parameter in zip(whole.named_parameters(), short.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, expected.grad, rtol=1e-9, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("options", [{"global_pool": "avg"}, {"global_pool": "map"}, {"class_token": False}], ids=str)
+def test_a_vit_of_which_more_is_read_stays_as_it_is(options):
+    tower = make_vit(**({"global_pool": "avg"} if "class_token" in options else {}), **options)
+    read_class_token(tower)
+    assert not any(isinstance(module, ClassTokenBlock) for module in tower.modules())
+
+
+@pytest.mark.parametrize("pooling", ["last", "stages"])
+def test_a_model_computes_the_class_token_alone_unless_stages_are_read(pooling):
+    model = build("test_vit", vision_pooling=pooling)
+    assert isinstance(model.vision_tower.timm_model.blocks[-1], ClassTokenBlock) is (pooling == "last")

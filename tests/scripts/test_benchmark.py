@@ -21,6 +21,7 @@ from transformers import AutoTokenizer, DistilBertConfig
 from semart_hf.evaluation.results import describe_environment
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import MOST_BATCHES
+from semart_hf.model.towers_semart import read_class_token
 from semart_hf.recipes.recipe import RECIPES, read_recipe
 from semart_hf.training.techniques import TRAINING_TECHNIQUES
 
@@ -240,6 +241,7 @@ def test_operations_and_what_is_kept_are_counted(setting, tmp_path):
         counts.append(tower_costs.count_tensors(Setting(setting.folder, tmp_path / f"{name}.yaml")))
     frozen, learning = counts
     tower = timm.create_model("test_vit", num_classes=0)
+    read_class_token(tower)
     with FlopCounterMode(display=False) as counter:
         tower(torch.zeros(1, 3, 160, 160))
     # Of what learns, forward and the weights' gradient; of what lies behind another layer that learns, its gradient.

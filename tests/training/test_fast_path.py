@@ -37,6 +37,7 @@ def test_pictures_that_the_device_finishes_give_the_same_steps(small_release, tm
 def test_all_techniques_and_none_give_the_same_steps(small_release, tmp_path, monkeypatch, vision):
     fast = losses_of(small_release, tmp_path, vision=vision, dropout=0.0)
     monkeypatch.setattr(towers_semart, "FirstTokenBlock", lambda block, config: block)
+    monkeypatch.setattr(towers_semart, "ClassTokenBlock", lambda block: block)
     monkeypatch.setattr(SemArtTrainer, "techniques", ())
     slow = losses_of(small_release, tmp_path, vision=vision, dropout=0.0, keep_freed_memory=False)
     assert len(slow) == 5
