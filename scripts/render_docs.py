@@ -15,7 +15,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import TEXTS, speed_text
+from benchmarks import figures
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.documents.result_tables import VIEWS
@@ -74,9 +74,9 @@ def rendered(name: str, page: str, demo: Path) -> str:
         content = results_text(read_json(demo / "evaluation" / "results.json"))
     elif name == "speed":
         machines = sorted(SPEEDS.glob("*.json"))  # named by their processor and what it computes in
-        content = "\n\n".join(f"### {one.stem}\n\n{speed_text(read_json(one))}" for one in machines)
+        content = "\n\n".join(f"### {one.stem}\n\n{figures.speed_text(read_json(one))}" for one in machines)
     else:
-        content = "\n\n".join(TEXTS[name](read_json(one)) for one in sorted((SPEEDS / name).glob("*.json")))
+        content = "\n\n".join(figures.TEXTS[name](read_json(one)) for one in sorted((SPEEDS / name).glob("*.json")))
     return with_block(page, name, content)
 
 
@@ -101,13 +101,8 @@ def results_text(results: Mapping[str, Any]) -> str:
         found = accuracies(results, modality)
         cells = [Cell(f"{found[task]:.3f}", f"{ceiling[task]:.3f}", is_strong=task == "mean") for task in tasks]
         rows.append([VIEWS[modality], *cells])
-    where = "{processor}, {cores} cores, torch {torch}, transformers {transformers}, commit {commit}"
-    return (
-        f"{Table(['accuracy (best reachable)', *tasks], rows).markdown()}\n\nMean macro-F1 of picture and text: "
-        f"{results['mean_macro_f1']:.3f}. One checkpoint, {results['num_rows']} test paintings of the miniature; "
-        f"{where.format_map(results['environment'])}. "
-        "Written by `scripts/render_docs.py` from the demo's results.json."
-    )
+    accuracy_table = Table(["accuracy (best reachable)", *tasks], rows).markdown()
+    return figures.rendered("results.md", table=accuracy_table, results=results)
 
 
 def check_results(readme: str, results: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What scripts/benchmark.py measured, in Markdown: templates in `pages/`, filled from a machine's file of results."""
+"""What scripts/benchmark.py and the demo measured, in Markdown: templates in `pages/`, filled from results."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -56,9 +56,7 @@ def speed_text(measured: Figures) -> str:
         commits=dict.fromkeys(commit for part in measured.values() for commit in commits_of(part)),  # measured apart
         missing=missing,
         num_rows=trained.get("rows", 0),
-        startup=measured.get("startup", {}),
-        memory=measured.get("memory", {}),
-        data=measured.get("data", {}),
+        measured=measured,
     )
 
 

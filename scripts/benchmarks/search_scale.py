@@ -26,8 +26,7 @@ FILTERS = {
     "one that 17 in 100 pass": "school in ('Italian', 'Dutch', 'French') and year < 1600",
     "one that one in 1,000 passes": "title = 'Painting 7'",
 }
-ABOUT = {"format": "1.0", "model": "made", "weights": "made", "dimension": DIMENSION, "columns": COLUMNS}
-ABOUT |= {"tasks": [["type", "text"]], "image_column": "IMAGE_FILE", "text_columns": ["TITLE"]}
+ABOUT = {"format": "1.0", "dimension": DIMENSION, "columns": COLUMNS, "tasks": [["type", "text"]]}
 
 
 def measure_search(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The cards of the proofs: templates in `cards/`, of which every figure comes from a file of results."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,10 @@ def card(results: Mapping[str, Any]) -> str:
     loader = FileSystemLoader(Path(__file__).with_name("cards"))
     environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["cell"] = cell
-    functions = (row, points, fields_in_words, costs_accuracy, is_within_spread)
+    functions = (points, fields_in_words, costs_accuracy, is_within_spread)
     environment.globals |= {function.__name__: function for function in functions}
     try:
-        template = environment.get_template(f"{results['part']}.md")
-        return template.render(**results, circumstances=circumstances(results))
+        return environment.get_template(f"{results['part']}.md").render(results)
     except UndefinedError as error:
         problem = f"Got results of {results['part']} that are not complete: {error}"
         raise ValueError(f"{problem}. Run prove.py {results['part']}: it continues where it ended.") from error
@@ -41,10 +40,6 @@ def points(figure: Mapping[str, float], sign: int = 1) -> str:
     return f"{round(100 * sign * figure['mean'], 1) + 0.0:+.1f}"  # what rounds to nothing has no sign of its own
 
 
-def row(name: str, cells: Iterable[str]) -> str:
-    return "| " + " | ".join([name, *cells]) + " |"
-
-
 def fields_in_words(fields: Mapping[str, Any]) -> str:
     """For example `ema_decay: 0.0`, in backticks."""
     return ", ".join(f"`{name}: {json.dumps(value)}`" for name, value in fields.items())
@@ -58,18 +53,6 @@ def costs_accuracy(summary: Mapping[str, Any]) -> bool:
     """Whether some score is worse with all techniques, by more than the spread."""
     found = [summary[score] for score in SCORES]
     return any(apart <= -score["spreads"][name] for score in found for name, apart in score["differences"].items())
-
-
-def circumstances(results: Mapping[str, Any]) -> str:
-    """What follows a card's command: minutes, machine and versions."""
-    environment, runs = results["environment"], results["runs"]
-    commits = ", ".join(sorted({run["commit"] for run in runs}))
-    minutes = sum(run["seconds"] for run in runs) / 60
-    return (
-        f": {minutes:.0f} minutes of training on {environment['processor']}; torch {environment['torch']}, "
-        f"transformers {environment['transformers']}, commit {commits}. Written by `scripts/prove.py` from its "
-        "results in `scripts/proofs/results/`."
-    )
 
 
 @rc_context(STYLE)

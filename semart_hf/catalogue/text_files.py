@@ -26,7 +26,6 @@ _NO_TEXTS = {
 #: Names of delimiters for a mapping and the command line; any other single character is one too.
 DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 _EXCEL_LINE = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n?", re.IGNORECASE)  # above the header
-_NUM_LINES = 50  # from which the delimiter is found
 _CHUNK_BYTES = 1 << 20
 _CANDIDATES = (
     "mac_roman", "cp1250", "iso8859_2", "cp1251", "koi8_r", "mac_cyrillic", "cp1253", "cp1254", "cp1257", "cp850",
@@ -189,7 +188,7 @@ def read_records(
             f"Got the delimiter {delimiter!r}, but it is one character or one of {list(DELIMITERS)}. Correct it."
         )
     lines, encoding, problems = open_lines(path, encoding)
-    start = list(islice(lines, _NUM_LINES))
+    start = list(islice(lines, 50))  # from which the delimiter is found
     excel_line = _EXCEL_LINE.fullmatch(start[0]) if start else None
     if excel_line:
         delimiter = delimiter or excel_line[1]

@@ -17,7 +17,6 @@ from semart_hf.files import read_json
 from .command import READING, add_reading, catalogue_of, command, load_classifier, parser_of, reading_of, source_of
 
 MOST_CHARACTERS = 5000
-PREVIEW_SIZE = 720  # pixels of the longer side
 # An explanation is a whole page with a style of its own.
 FRAME = '<iframe srcdoc="{}" title="Why these answers" style="width: 100%; height: 720px; border: 0"></iframe>'
 LIMITS = (
@@ -127,7 +126,7 @@ class Page:
         if picture is None:
             return [None, None]
         try:
-            return [small_picture(picture, PREVIEW_SIZE), None]
+            return [small_picture(picture, size=720), None]
         except (ValueError, OSError) as error:
             return [None, refusal(error, picture)]
 

@@ -67,14 +67,13 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
 
     model, processor = load_model(options.model)
     tasks = model.config.tasks
-    label_map = read_label_map(options.map_labels) if options.map_labels else None
     load = partial(
         load_split,
         options.model,
         options.data,
         tasks=tasks,
         text_columns=options.text_columns,
-        label_map=label_map,
+        label_map=read_label_map(options.map_labels) if options.map_labels else None,
         common_labels=options.common_labels,
     )
     paintings = load(options.split, with_masked_text=options.mask_label_words)
@@ -89,15 +88,14 @@ def evaluate(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
         if column not in paintings.column_names:
             raise ValueError(f"Got --unseen_by {column}. The data has {paintings.column_names}. Give one of these.")
         unseen = (column, seen_values(options.data, column, options.split))
-    compared = read_compared(options.compare, tasks, paintings) if options.compare else None
     results, outcomes, uncalibrated = write_evaluation(
         folder,
         model,
         processor,
         paintings,
         about={name: str(getattr(options, name)) for name in ("model", "data", "split")},
+        compared=read_compared(options.compare, tasks, paintings) if options.compare else None,
         calibration=(options.calibrate, load(options.calibrate)) if options.calibrate else None,
-        compared=compared,
         unseen=unseen,
         batch_size=options.batch_size,
         device=options.device,

@@ -24,8 +24,6 @@ from semart_hf.files import atomic_file, update_digest
 Cell = str | float | None
 _PIECE_ROWS = 1024
 _TEXTS = (pa.string(), pa.large_string())
-# The earliest time that a zip archive can name: a workbook's own bytes do not depend on when it was written.
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 class Row(NamedTuple):
@@ -314,7 +312,7 @@ class _Workbook(Catalogue):
                 content = (old if keeps else changed).read(name)
                 if name == sheet.path[1:]:
                     content = _with_results(content, self._results)
-                new.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content, zipfile.ZIP_DEFLATED)
+                new.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # of 1980: same bytes at any time
 
 
 def _with_results(content: bytes, results: Mapping[str, Any]) -> bytes:

@@ -52,8 +52,6 @@ ORDERS = {
 }
 #: Asks one question of a painting, and another painting next: of each it asks what teaches most.
 BY_GAIN = next(iter(ORDERS))
-# A painting that somebody looked at and left comes to others after so many seconds.
-_LEASE_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -216,7 +214,7 @@ class Review:
             yield from map(dict, connection.execute(query))
 
     def _lease(self, connection: sqlite3.Connection, row: int, reviewer: str) -> None:
-        until = time.time() + _LEASE_SECONDS
+        until = time.time() + 600  # seconds, after which a painting that somebody left comes to others
         connection.execute("UPDATE painting SET leased_until = 0 WHERE reviewer = ? AND row != ?", [reviewer, row])
         connection.execute("UPDATE painting SET reviewer = ?, leased_until = ? WHERE row = ?", [reviewer, until, row])
 

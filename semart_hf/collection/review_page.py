@@ -17,8 +17,6 @@ from .review import BY_GAIN, ORDERS, Painting, Review, Suggestion
 from .sources import Source, added_columns, filled_columns, joined, split_labels
 
 NUM_CHOICES, MOST_OFFERED = 5, 1000  # labels on buttons; in the field below, where others are written
-#: Pixels of the longer side of the picture that is sent to the browser.
-PREVIEW_SIZE = 1024
 Explain = Callable[[dict[str, Any]], str]
 
 
@@ -161,7 +159,7 @@ class ReviewPage:
         picture = None
         try:
             asked, problem = self.source.painting(Row(painting.cells))
-            picture = small_picture(asked["image"], PREVIEW_SIZE) if "image" in asked else None
+            picture = small_picture(asked["image"], size=1024) if "image" in asked else None
         except (ValueError, OSError) as error:
             problem = str(error)
         if problem:
@@ -185,7 +183,7 @@ def add_review(gradio: Any, blocks: Any, page: ReviewPage, opened: Any) -> None:
     labels, accepted, none = [gradio.State(None) for _ in range(NUM_CHOICES)], gradio.State(None), gradio.State(None)
     with gradio.Row():
         reviewer = gradio.Textbox(label="Your name", elem_id="reviewer", max_length=80)
-        order = gradio.Dropdown(list(ORDERS), value=next(iter(ORDERS)), label="Order", elem_id="order", min_width=300)
+        order = gradio.Dropdown(list(ORDERS), value=BY_GAIN, label="Order", elem_id="order", min_width=300)
         tasks = gradio.Dropdown([("every task", ""), *page.review.tasks], value="", label="Task", elem_id="task")
         single = (names for task, names in page.labels.items() if task not in page.source.separators)
         known = sorted({label for names in single for label in names})

@@ -30,7 +30,6 @@ LEAST_SHARE = 0.5
 logger = logging.getLogger(__name__)
 # Pictures that are opened, evenly spaced among all; rows of a stream that are looked at; rows that are named.
 _NUM_TRIED, _NUM_STREAMED, _NUM_NAMED = 48, 256, 3
-_SMALL_SIDE = 32
 
 
 def rows_for(rows: Any, tasks: Sequence[Mapping[str, Any]], *, may_stream: bool = False) -> Any:
@@ -145,7 +144,7 @@ def _try_pictures(rows: Any) -> tuple[np.ndarray, int, dict[int, str]]:
     faults = {}
     for place in places:
         try:
-            load_picture(rows[place]["image"], least_side=_SMALL_SIDE)
+            load_picture(rows[place]["image"], least_side=32)
         except PictureError as error:
             faults[place] = str(error)
     return has_picture, len(places), faults

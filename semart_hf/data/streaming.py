@@ -24,9 +24,6 @@ from semart_hf.model.processing_semart import is_missing
 
 from .sampling import DRAW_KEY
 
-# Footers that are asked for at a time: over a network each takes as long as the way there and back.
-_NUM_FOOTERS = 16
-
 
 class _RowGroup(NamedTuple):
     """The smallest part of a file that can be read; `first_row` counts through all files."""
@@ -219,7 +216,8 @@ def _footers_of(url: str, split: str) -> dict[str, pq.FileMetaData]:
         with file_system.open(path) as file:
             return pq.read_metadata(file)
 
-    with ThreadPoolExecutor(_NUM_FOOTERS) as threads:
+    # Over a network each footer takes as long as the way there and back.
+    with ThreadPoolExecutor(max_workers=16) as threads:
         return dict(zip(paths, threads.map(read_footer, paths), strict=True))
 
 

@@ -49,8 +49,6 @@ BATCH_TOKENS, BATCH_TOKENS_ON_CPU = 65_536, 4096
 _TEXTS_AT_ONCE = 128
 # What was read of mapped files counts as a process's memory until it unmaps them: after so many bytes.
 _MAPPED_BYTES = 16 << 20
-# Texts that training reads fewer times than this on average are not worth a place on the disk.
-LEAST_READS = 2.0
 # Space that is left on the disk for checkpoints and everybody else.
 RESERVED_BYTES = 2 << 30
 
@@ -257,7 +255,7 @@ def frozen_text(
     if writer.is_written():
         return FrozenText(writer.folder, depth), f"Frozen text: {choice} read from {writer.folder}"
     reads = expected_reads(splits["train"].num_rows, data, training)  # of a stream, not those of an epoch
-    if data.cache_frozen_text == "auto" and reads < LEAST_READS:
+    if data.cache_frozen_text == "auto" and reads < 2:  # not worth a place on the disk
         return None, f"Frozen text: {choice} in every batch; each is read {reads:.1f} times, too few for a cache"
     state, failure = PartialState(), "another process could not write it"
     try:

@@ -40,7 +40,6 @@ _COUNTS = {
 }
 # Texts from which the pieces are learned that lengths are counted in, and the lengths at which models cut.
 _NUM_TEXTS = 4000
-_VOCABULARY_SIZE = 30_522  # DistilBERT's
 _LIMITS = (128, 256, 512)
 _NUM_PAINTINGS = 40
 _MOST_LABELS = 60  # of a task, in its chart
@@ -167,7 +166,7 @@ def _texts(files: Files, features: datasets.Features, summary: Mapping[str, Any]
     learned_from = [text for path in paths for text in read(path)[: -(-_NUM_TEXTS // len(paths))]]
     if not learned_from:
         return None
-    tokenizer = learn_tokenizer(learned_from, vocab_size=_VOCABULARY_SIZE, max_length=1_000_000)
+    tokenizer = learn_tokenizer(learned_from, vocab_size=30_522, max_length=1_000_000)  # DistilBERT's size
     tokens = (tokenizer(texts, truncation=False)["input_ids"] for path in paths if (texts := read(path)))
     lengths = np.sort([len(ids) for found in tokens for ids in found])
     named = {split: counts for split, counts in summary["named_labels"].items() if counts["texts"]}

@@ -211,9 +211,8 @@ def correct_for_many(pairs: Sequence[dict[str, Any]]) -> None:
 
 def read_run(folder: Path, model: Path, recipe: Mapping[str, Any]) -> TowerRun:
     """A tower's run, of the files in its folder and in its model's; a cost that was not measured is None."""
-    paths = [folder / "evaluation" / "results.json", folder / "cost" / "cost.json"]
-    paths += [model / "config.json", model / "results.json"]
-    results, cost, config, trained = (read_json(path) or {} for path in paths)
+    results, cost = (read_json(folder / name) or {} for name in ("evaluation/results.json", "cost/cost.json"))
+    config, trained = (read_json(model / name) or {} for name in ("config.json", "results.json"))
     vision, training = config.get("vision_config") or {}, trained.get("training") or {}
     about = {"data": results["data"], "split": results["split"], "environment": cost.pop("environment")}
     entry = {

@@ -27,7 +27,6 @@ _PROGRAM_VERSION = 3  # goes up when the same settings give other files
 _MIN_LABEL_COUNT = 10  # what `typed_splits` takes for a class of its own by default
 _MISSING_TECHNIQUE = 0.03
 _WITH_ENTITIES = 0.3  # of the descriptions that hold a special character
-_JPEG_QUALITY = 93
 _PHRASES = yaml.safe_load((Path(__file__).parent / "phrases.yaml").read_text("utf-8"))
 _ENTITIES = str.maketrans({character: f"&#{ord(character)};" for character in "çé"} | {"–": "&#150;", "œ": "&#339;"})
 _PARTS = {"school": "school", "period": "timeframe", "support": "medium"}  # of an opening, by the task they speak of
@@ -297,7 +296,7 @@ def _produce(images: Path, painting: Painting) -> dict[str, str]:
     _, split, number = painting.key
     slug = "".join(letter for letter in columns["TITLE"].lower() if letter.isalpha())[:8]
     name = f"{split}{number:05d}-{slug}.jpg"
-    picture.save(images / name, quality=_JPEG_QUALITY)
+    picture.save(images / name, quality=93)
     labels = {task.upper(): label for task, label in painting.labels.items() if task != "medium"}
     return {"IMAGE_FILE": name, "DESCRIPTION": description, **columns, **labels, SUBJECTS: "; ".join(subjects)}
 

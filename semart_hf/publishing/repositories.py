@@ -4,14 +4,12 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from importlib.metadata import files as installed_files
-from importlib.metadata import requires
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from huggingface_hub import SpaceCard, hf_hub_url
-from huggingface_hub.repocard_data import CardData
+from huggingface_hub import CardData, SpaceCard, hf_hub_url
 from packaging.requirements import Requirement
 
 import semart_hf
@@ -85,7 +83,7 @@ def assemble_repository(
         for path in [path for path in figures if f"(figures/{path.name})" in page.text]:
             (repository / "figures").mkdir(exist_ok=True)
             shutil.copyfile(path, repository / "figures" / path.name)
-        for file in installed_files("semart-hf") or []:
+        for file in distribution("semart-hf").files or []:
             if file.name == "LICENSE" and Path(str(file.locate())).is_file():
                 shutil.copyfile(str(file.locate()), repository / "LICENSE")
     return folder
@@ -141,7 +139,7 @@ def copy_card(folder: Path, target: Path) -> None:
 
 def write_space(folder: Path, model: str, revision: str | None = None) -> Path:
     """The folder of a Space that serves a model, with the package; an earlier one is replaced once this is whole."""
-    requirements = map(Requirement, requires("semart-hf") or [])
+    requirements = map(Requirement, distribution("semart-hf").requires or [])
     needed = {f"{one.name}{one.specifier}" for one in requirements if one.marker is None or one.name in _SPACE_NEEDS}
     title = f"Read a painting with {model.split('/')[-1]}"
     served: dict[str, Any] = {"sdk": "gradio", "sdk_version": GRADIO, "app_file": "app.py", "models": [model]}

@@ -142,8 +142,6 @@ class ResumableTrainer(Trainer, TrainerCallback):
         self.window.began += time.perf_counter() - start
         return metrics
 
-    # ---- Checkpoints
-
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Write what loads by itself, averaged weights and code; the library adds a pickle with the Hub's token."""
         if self.args.should_save:
@@ -207,8 +205,6 @@ class ResumableTrainer(Trainer, TrainerCallback):
         """The run's figures, of all its parts together where it was resumed."""
         self._initial_global_step = 0
         return super()._finalize_training(trial, num_train_samples, start_time - self._earlier_seconds)
-
-    # ---- The Hub
 
     def push_to_hub(
         self,

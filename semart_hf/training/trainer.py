@@ -189,8 +189,6 @@ class SemArtTrainer(ResumableTrainer):
             options["compute_objective"] = itemgetter("eval_" + str(metric).removeprefix("eval_"))
         return super().hyperparameter_search(*args, **options)
 
-    # ---- What learns, and how fast
-
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The optimiser, with a group for each part and kind of parameter: see `parameter_groups`."""
         if self.optimizer is None:
@@ -201,8 +199,6 @@ class SemArtTrainer(ResumableTrainer):
             if self.model.lexicon is not None and self.train_dataset is not None:
                 add_l2_penalty(self.model.lexicon, self.optimizer, self.args.lexicon_penalty, len(self.train_dataset))
         return self.optimizer
-
-    # ---- The loss
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The inputs on the device, which finishes pictures that came as bytes."""
@@ -294,8 +290,6 @@ class SemArtTrainer(ResumableTrainer):
         self.watch.end_step(self.state.global_step + 1, grad_norm)
         return grad_norm
 
-    # ---- The log and validation
-
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with each task's mean loss and accuracy over the training rows since the last line."""
         if self.window.sums is not None and "loss" in logs:
@@ -303,8 +297,6 @@ class SemArtTrainer(ResumableTrainer):
             logs.update(self.window.scores(sums, self.args.world_size))
             self.window.reset()
         super().log(logs, start_time)
-
-    # ---- The data
 
     def _own_batches(self) -> tuple[Any, dict[str, Any]]:
         """The training rows as this process reads them, and how a loader makes the batches of an epoch of them."""
