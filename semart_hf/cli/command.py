@@ -36,7 +36,7 @@ COMMANDS = {
 CONTINUED = ("train", "tune", "audit", "index", "prepare", "compare")  # after Ctrl-C
 #: Options by which a catalogue is read; see `add_reading`.
 READING = ("mapping", "images", "image_column", "text_columns", "follow_links", "encoding", "delimiter", "sheet")
-# How often a waiting thread of GNU's OpenMP looks again before it sleeps: some 15 to 50 microseconds.
+# How often a waiting thread of GNU's OpenMP looks again before it sleeps: more gains nothing, and costs under load.
 SPIN_COUNT = "1000"
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun")
 LAUNCHER_MODULES = ("accelerate.commands.", "torch.distributed.")
