@@ -36,7 +36,7 @@ COMMANDS = {
 CONTINUED = ("train", "tune", "audit", "index", "prepare", "compare")  # after Ctrl-C
 #: Options by which a catalogue is read; see `add_reading`.
 READING = ("mapping", "images", "image_column", "text_columns", "follow_links", "encoding", "delimiter", "sheet")
-# How often a waiting thread of GNU's OpenMP looks again before it sleeps: more gains nothing, and costs under load.
+# Spins of a waiting thread of GNU's OpenMP before it sleeps: more gain nothing, and cost speed beside busy processes.
 SPIN_COUNT = "1000"
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun")
 LAUNCHER_MODULES = ("accelerate.commands.", "torch.distributed.")
@@ -75,9 +75,9 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def set_up_threads() -> None:
-    """Let threads that wait long for others leave their core, and undo a launcher's default of one thread."""
-    # Else, where another program has the core that a thread needs, the others spin for its whole time slice. To wake
-    # a thread costs more than it waits for most operations to end, hence some microseconds of spinning before.
+    """Let threads that wait for others sleep after a moment, and undo a launcher's default of one thread."""
+    # Else, where another program has the core that a thread needs, the others spin for its whole time slice. The
+    # moment: to wake a thread takes longer than most operations let it wait.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     if os.environ.get("OMP_NUM_THREADS") != "1" or not is_launchers_default():
