@@ -23,7 +23,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from .configuration_semart import is_multi_label
 from .pictures_semart import PictureError, load_picture
 from .processing_semart import is_single, picture_and_text, rows
-from .techniques_semart import run_model, uses_bf16
+from .techniques_semart import Technique, run_model, uses_bf16, weights_prepared_once
 
 UNSURE = "unsure"
 # On a CPU so many batches are worked on at a time: each takes memory of its own.
@@ -140,7 +140,8 @@ class ArtClassificationPipeline(Pipeline):
             num_workers = min(torch.get_num_threads(), MOST_BATCHES) if is_parallel else 1
         if self.device.type == "cpu":
             batch_size = min(batch_size, rows_at_once(num_workers))
-        answer = partial(self._batch, respond=respond, raises=on_error == "raise")
+        ready = weights_prepared_once(self.model, self.precision)
+        answer = partial(self._batch, respond=respond, raises=on_error == "raise", also=[ready])
         side_by_side = partial(answer_side_by_side, answer, batch_size=batch_size, num_threads=num_workers)
         paintings = rows(inputs)
         if not isinstance(paintings, list):
@@ -149,7 +150,7 @@ class ArtClassificationPipeline(Pipeline):
         found = dict(zip((row for row, _ in numbered), side_by_side(numbered), strict=True))
         return [found[row] for row in range(len(paintings))]
 
-    def _batch(self, numbered: Sequence[tuple[int | None, Any]], respond: Respond, *, raises: bool) -> list[Any]:
+    def _batch(self, numbered: Sequence[Any], respond: Respond, *, raises: bool, also: Any = ()) -> list[Any]:
         found: dict[int, dict[str, Any]] = {}
         parts = {}
         for place, (row, painting) in enumerate(numbered):
@@ -162,7 +163,7 @@ class ArtClassificationPipeline(Pipeline):
                     raise next((kind for kind in kinds if isinstance(error, kind)), ValueError)(message) from error
                 found[place] = {"error": message}
         if parts:
-            outputs = self.forward(self._inputs(*parts.values()))
+            outputs = self.forward(self._inputs(*parts.values()), also=also)
             for at, place in enumerate(parts):
                 found[place] = respond({name: values[at : at + 1] for name, values in outputs.items()})
         return [found[place] for place in range(len(numbered))]
@@ -206,9 +207,9 @@ class ArtClassificationPipeline(Pipeline):
         least_side = self.processor.image_processor.least_side
         return None if image is None else load_picture(image, least_side=least_side), text
 
-    def _forward(self, model_inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _forward(self, model_inputs: dict[str, Tensor], also: Sequence[Technique] = ()) -> dict[str, Tensor]:
         """Logits by task, and by an input's name its vectors of unit length, zeros in rows without it."""
-        output = run_model(self.model, model_inputs, precision=self.precision)
+        output = run_model(self.model, model_inputs, precision=self.precision, also=also)
         found = {task: values.float() for task, values in output.logits.items()}
         for modality, name in _FEATURES.items():
             vectors = F.normalize(output[f"{modality}_features"].float(), dim=-1)

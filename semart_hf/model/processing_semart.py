@@ -86,6 +86,12 @@ class SemArtImageProcessor(TorchvisionBackend):
         """Side in pixels that pictures are resized to: the shorter one, or the longer of both; 0: none is named."""
         return max(self.size.get(name) or 0 for name in ("shortest_edge", "height", "width"))
 
+    def process_image(self, image: Any, *args: Any, device: Any = None, **kwargs: Any) -> Tensor:
+        """A picture as `(channels, height, width)`; in RGB it keeps its channels side by side, and is resized fast."""
+        if isinstance(image, Image.Image) and image.mode == "RGB":
+            return torch.from_numpy(np.array(image)).permute(2, 0, 1).to(device)
+        return super().process_image(image, *args, device=device, **kwargs)
+
     def resize(self, image: Tensor, size: SizeDict, **kwargs: Any) -> Tensor:
         """The pictures `(…, height, width)` in the size that `size` names."""
         shortest = min(image.shape[-2:])

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -79,8 +80,7 @@ def _convolves(model: PreTrainedModel, bf16: bool) -> bool:
 
 
 def _is_slow_fused(model: PreTrainedModel, bf16: bool) -> bool:
-    is_slow = bf16 and model.device.type == "cpu" and not torch.cpu.get_capabilities().get("amx_tile")
-    return is_slow and any(hasattr(module, "fused_attn") for module in model.vision_tower.modules())
+    return bf16 and model.device.type == "cpu" and not torch.cpu.get_capabilities().get("amx_tile")
 
 
 # A tower that convolves computes faster with a picture's channels side by side, not only in its stem.
@@ -122,9 +122,37 @@ def select_kernels(techniques: Iterable[Technique]) -> AbstractContextManager[An
     return _SelectedKernels(kernels) if kernels else nullcontext()
 
 
-def run_model(model: PreTrainedModel, inputs: Mapping[str, Any], *, precision: str = "auto") -> Any:
+def weights_prepared_once(model: PreTrainedModel, precision: str = "auto") -> Technique:
+    """The technique for a model whose weights stay as they are: made ready for bfloat16 now, not for each batch anew.
+
+    They are cast, and on a CPU those of linear layers lie as oneDNN multiplies them, which gives the same numbers.
+    """
+    device, is_packed = model.device.type, model.device.type == "cpu" and computes_bf16("cpu")
+    ready: dict[Tensor | None, Any] = {None: None}
+    for layer in model.modules() if uses_bf16(model, precision) else ():
+        if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight.dtype == torch.float32:
+            ready |= {one: one.detach().bfloat16() for one in (layer.weight, layer.bias) if one is not None}
+            if is_packed and isinstance(layer, nn.Linear):
+                ready[layer.weight] = torch.ops.mkldnn._reorder_linear_weight(ready[layer.weight])
+
+    def packed(*operands: Tensor | None) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(*operands, "none", [], "")
+
+    def compute(own: Any, usual: Any, inputs: Tensor, weight: Tensor, bias: Any = None, *options: Any) -> Tensor:
+        if weight in ready and torch.is_autocast_enabled(device):  # fusion and heads are computed in float32
+            return own(inputs.bfloat16(), ready[weight], ready[bias], *options)
+        return usual(inputs, weight, bias, *options)
+
+    ways: dict[Any, Any] = {F.linear: packed if is_packed else F.linear, F.conv2d: F.conv2d}
+    kernels = {usual: partial(compute, own, usual) for usual, own in ways.items()}
+    return Technique("weights prepared once", lambda _, bf16: bf16, kernels)
+
+
+def run_model(
+    model: PreTrainedModel, inputs: Mapping[str, Any], *, precision: str = "auto", also: Iterable[Technique] = ()
+) -> Any:
     """The model's output in evaluation mode, in a precision and by the techniques that serve it; it stays as it is."""
-    chosen = useful_techniques(model, bf16=uses_bf16(model, precision))
+    chosen = useful_techniques(model, bf16=uses_bf16(model, precision), techniques=(*INFERENCE_TECHNIQUES, *also))
     with evaluation_mode(model), autocast_context(model, precision), select_kernels(chosen):
         return model(**prepare_inputs(inputs, chosen))
 

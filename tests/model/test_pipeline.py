@@ -78,7 +78,7 @@ def test_top_k_and_tasks_of_calls_and_of_construction_and_logits_that_are_not_fi
     assert list(pipe(row, tasks=["school", "type"])) == ["type", "school"]
     assert_same(narrow(rows()), pipe(rows(), top_k=1, tasks=["type"]))
     assert len(narrow({"text": "a"}, top_k=2)["type"]) == 2
-    monkeypatch.setattr(pipe, "_forward", lambda inputs: {"type": torch.tensor([[0.0, float("nan"), 0.0, 0.0]])})
+    monkeypatch.setattr(pipe, "_forward", lambda inputs, **_: {"type": torch.tensor([[0.0, float("nan"), 0.0, 0.0]])})
     with pytest.raises(ValueError, match=r"logits of type are not finite: .*Allowed are numbers\. Load the model"):
         pipe({"text": "a view"}, tasks="type")
 

@@ -167,6 +167,7 @@ def test_equals_the_evaluation_transform_of_timm(tower, image_size):
     # Odd differences between size and crop, where half a pixel is rounded, and sides at which the long one is floored.
     for picture in (smooth(300, 401), smooth(401, 300), smooth(97, 60), smooth(161, 160)):
         ours = processor(picture, return_tensors="pt")["pixel_values"][0]
+        assert torch.equal(ours, processor(np.array(picture), return_tensors="pt")["pixel_values"][0])
         theirs = transform(picture)
         assert ours.shape == theirs.shape
         difference = (grey_values(ours, processor) - grey_values(theirs, processor)).abs()

@@ -10,6 +10,7 @@ from small_models import build
 from torch import nn
 from torch.nn import functional as F
 
+from semart_hf.model import techniques_semart
 from semart_hf.model.techniques_semart import (
     ATTENTION_IN_STEPS,
     CHANNELS_LAST,
@@ -21,6 +22,7 @@ from semart_hf.model.techniques_semart import (
     select_kernels,
     useful_techniques,
     uses_bf16,
+    weights_prepared_once,
 )
 from semart_hf.training.techniques import DEPTHWISE_GRADIENT, TRAINING_TECHNIQUES
 
@@ -28,9 +30,9 @@ from semart_hf.training.techniques import DEPTHWISE_GRADIENT, TRAINING_TECHNIQUE
 @pytest.mark.parametrize(
     ("vision", "in_float32", "in_bfloat16"),
     [
-        ("test_resnet", [CHANNELS_LAST], [CHANNELS_LAST]),
-        ("test_efficientnet", [CHANNELS_LAST], [CHANNELS_LAST, DEPTHWISE_GRADIENT]),
-        ("test_convnext", [CHANNELS_LAST], [CHANNELS_LAST, DEPTHWISE_GRADIENT]),
+        ("test_resnet", [CHANNELS_LAST], [CHANNELS_LAST, ATTENTION_IN_STEPS]),
+        ("test_efficientnet", [CHANNELS_LAST], [CHANNELS_LAST, ATTENTION_IN_STEPS, DEPTHWISE_GRADIENT]),
+        ("test_convnext", [CHANNELS_LAST], [CHANNELS_LAST, ATTENTION_IN_STEPS, DEPTHWISE_GRADIENT]),
         ("test_vit", [], [ATTENTION_IN_STEPS]),
     ],
 )
@@ -48,6 +50,26 @@ def test_techniques_are_used_where_they_serve(multiplies_in_bf16, vision, in_flo
         found = run_model(model, {"pixel_values": pixels}, precision="fp32").logits["type"]
     # 30 layers of at most 1,024 terms.
     torch.testing.assert_close(found, expected, rtol=0, atol=rounding(1024, layers=30))
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+@pytest.mark.parametrize("vision", ["test_efficientnet", "test_vit"])
+def test_weights_that_are_prepared_once_give_the_same_answers(monkeypatch, vision, is_packed):
+    if not is_packed:  # a CPU that emulates bfloat16
+        monkeypatch.setattr(techniques_semart, "computes_bf16", lambda device: False)
+    model = build(vision).eval()
+    inputs = {"pixel_values": torch.randn(4, *model.config.vision_config.pretrained_cfg["input_size"])}
+    ready = weights_prepared_once(model, "bf16")
+    with torch.no_grad():
+        expected = run_model(model, inputs, precision="bf16").features
+        for layer in model.vision_tower.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.weight.zero_()
+        found = run_model(model, inputs, precision="bf16", also=[ready]).features
+        changed = run_model(model, inputs, precision="bf16").features
+    # Both round to 8 bits at the same places.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+    assert (changed - expected).abs().max() > 3e-3
 
 
 @pytest.mark.parametrize("vision", ["test_efficientnet", "test_vit"])
