@@ -115,8 +115,7 @@ def free_port():
 def launched(num_processes):
     if num_processes == 1:
         return [{}]
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    meeting = {**meeting, "WORLD_SIZE": str(num_processes)}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(num_processes)}
     return [{**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(num_processes)]
 
 

@@ -29,7 +29,6 @@ class Guarded:
         self.command, self.environment = command, environment or {}
 
     def __enter__(self) -> Guarded:
-        """Start the command."""
         self._errors = tempfile.TemporaryFile()
         pipe, environment = subprocess.PIPE, {**os.environ, **self.environment}
         streams = {"stdin": pipe, "stdout": pipe, "stderr": self._errors}
@@ -39,7 +38,6 @@ class Guarded:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Kill the command and what it started."""
         with self._errors, self.process:
             self._guard.communicate()  # closes the pipe
 

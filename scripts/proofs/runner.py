@@ -21,15 +21,13 @@ import psutil
 import torch
 import transformers
 
-from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_paintings, shown_rows
 from semart_hf.evaluation.results import ceilings_of, collect_outcomes, describe_environment
 from semart_hf.evaluation.retrieval import retrieval_scores
 from semart_hf.evaluation.scores import score_outcomes
 from semart_hf.files import read_json, write_json
-from semart_hf.recipes.recipe import RECIPES, ModelArguments, parse_recipe, read_recipe
-from semart_hf.training.arguments import SemArtTrainingArguments
-from semart_hf.training.building import build_trainer
+from semart_hf.recipes.recipe import RECIPES, read_recipe
+from semart_hf.training.building import build_trainer, read_arguments
 from semart_hf.training.callbacks import end_with_parent
 from semart_hf.training.trainer import SemArtTrainer
 
@@ -151,8 +149,7 @@ def trained(recipe: str, fields: Run, splits: Run, uses_techniques: bool = True)
     without = {} if "validation" in splits else WITHOUT_VALIDATION
     wanted = {**read_recipe(RECIPES / recipe), **IN_PROCESS, **without, **fields}
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):  # for the Trainer's log
-        arguments = (ModelArguments, DataArguments, SemArtTrainingArguments)
-        model, data, training = parse_recipe(arguments, {**wanted, "output_dir": folder})
+        model, data, training = read_arguments({**wanted, "output_dir": folder})
         # Of the training rows the collator shows what is to be shown.
         shown = {
             name: shown_rows(split, "image+text" if name == "train" else data.modality)

@@ -129,19 +129,15 @@ def out_of_fold(options: argparse.Namespace, recipe: dict[str, Any], rows: Any, 
 
     from semart_hf import register
     from semart_hf.collection.suggestions import begin_or_continue
-    from semart_hf.data.data_arguments import DataArguments
     from semart_hf.data.loading import Splits
     from semart_hf.data.rows import tasks_of
     from semart_hf.evaluation.predictions import predict_dataset
-    from semart_hf.recipes.recipe import ModelArguments, parse_recipe
-    from semart_hf.training.arguments import SemArtTrainingArguments
-    from semart_hf.training.building import build_trainer
+    from semart_hf.training.building import build_trainer, read_arguments
 
     register()
     recipe |= {"data": str(options.catalogue), "prepare": False, "streaming": False, "save_strategy": "no"}
     recipe |= {"eval_strategy": "no", "load_best_model_at_end": False, "report_to": "none", "push_to_hub": False}
-    kinds = (ModelArguments, DataArguments, SemArtTrainingArguments)
-    _, data, _ = parse_recipe(kinds, {**recipe, "output_dir": str(kept)})
+    _, data, _ = read_arguments({**recipe, "output_dir": str(kept)})
     tasks = tasks_of(rows, data.tasks, min_label_count=data.min_label_count)  # of all rows: the same in each part
     probabilities = {task["name"]: np.zeros((len(rows), len(task["labels"]))) for task in tasks}
     folds = (np.asarray(rows["row_key"][:]) * options.folds).astype(int)
@@ -159,7 +155,7 @@ def out_of_fold(options: argparse.Namespace, recipe: dict[str, Any], rows: Any, 
             splits = Splits(train=rows.select(np.flatnonzero(folds != fold)))
             splits.tasks = tasks
             with tempfile.TemporaryDirectory() as place:
-                model, data, training = parse_recipe(kinds, {**recipe, "output_dir": place})
+                model, data, training = read_arguments({**recipe, "output_dir": place})
                 trainer = build_trainer(splits, model, data, training, say=lambda _: None)
                 trainer.train()
             print(f"Part {fold + 1} of {options.folds}: trained on {len(splits['train'])} rows", flush=True)

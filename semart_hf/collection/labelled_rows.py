@@ -73,7 +73,6 @@ def labelled_rows(
 
 
 def _decisions(review: Review, source: Source) -> dict[tuple[int, str], dict[str, Any]]:
-    """The decisions by row and task."""
     if source.catalogue.digest() != review.digest:
         problem = f"Got {source.catalogue.path}, but the decisions in {review.path} are about another version of it"
         raise ValueError(f"{problem}. Give the file with suggestions that was reviewed.")

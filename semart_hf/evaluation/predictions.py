@@ -26,7 +26,7 @@ from semart_hf.model.configuration_semart import is_multi_label
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.output_semart import UNKNOWN_LABEL, whole_rows
 from semart_hf.model.processing_semart import SemArtProcessor
-from semart_hf.model.techniques_semart import run_model
+from semart_hf.model.techniques_semart import run_model, weights_prepared_once
 
 from .outcomes import Outcomes, probabilities_of
 
@@ -91,7 +91,7 @@ def predict_batches(
     loader = _loader(model, processor, dataset, modality, batch_size=batch_size, num_workers=num_workers)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device)
-    names = iter(row_names(dataset))
+    names, also = iter(row_names(dataset)), [weights_prepared_once(model)]
     with freed_memory_kept(device.type == "cpu"):
         for batch in tqdm(loader, desc=modality, unit="batch", disable=not show_progress):
             references = batch.pop("labels").numpy()
@@ -100,7 +100,8 @@ def predict_batches(
             unreadable = {row_ids[place]: error for place, error in places.items()}
             with torch.inference_mode():
                 inputs = {name: value.to(device) for name, value in batch.items()}
-                output, vectors = run_model(model, {**inputs, "each_alone": each_alone}, precision=precision), None
+                asked = {**inputs, "each_alone": each_alone}
+                output, vectors = run_model(model, asked, precision=precision, also=also), None
                 if model.config.contrastive:
                     sides = F.normalize(torch.stack((output.image_features, output.text_features)).float(), dim=-1)
                     vectors = (sides * whole_rows(inputs, len(row_ids)).to(device).unsqueeze(1)).cpu().numpy()

@@ -137,7 +137,6 @@ def data_labels(
 
 
 def _labels(rows: Any, task: Mapping[str, Any]) -> Iterator[str]:
-    """Every label of a task that a row has."""
     cells = cells_of_task(rows, task)
     if is_multi_label(task):
         return chain.from_iterable(labels_in(cell, task.get("separator")) or () for cell in cells)

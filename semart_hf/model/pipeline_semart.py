@@ -140,7 +140,7 @@ class ArtClassificationPipeline(Pipeline):
             num_workers = min(torch.get_num_threads(), MOST_BATCHES) if is_parallel else 1
         if self.device.type == "cpu":
             batch_size = min(batch_size, rows_at_once(num_workers))
-        ready = weights_prepared_once(self.model, self.precision)
+        ready = weights_prepared_once(self.model)
         answer = partial(self._batch, respond=respond, raises=on_error == "raise", also=[ready])
         side_by_side = partial(answer_side_by_side, answer, batch_size=batch_size, num_threads=num_workers)
         paintings = rows(inputs)

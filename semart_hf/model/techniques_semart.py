@@ -122,26 +122,25 @@ def select_kernels(techniques: Iterable[Technique]) -> AbstractContextManager[An
     return _SelectedKernels(kernels) if kernels else nullcontext()
 
 
-def weights_prepared_once(model: PreTrainedModel, precision: str = "auto") -> Technique:
-    """The technique for a model whose weights stay as they are: made ready for bfloat16 now, not for each batch anew.
+def weights_prepared_once(model: PreTrainedModel) -> Technique:
+    """The technique for a model whose weights stay as they are: made ready for bfloat16 once, not for each batch.
 
     They are cast, and on a CPU those of linear layers lie as oneDNN multiplies them, which gives the same numbers.
     """
     device, is_packed = model.device.type, model.device.type == "cpu" and computes_bf16("cpu")
-    ready: dict[Tensor | None, Any] = {None: None}
-    for layer in model.modules() if uses_bf16(model, precision) else ():
-        if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight.dtype == torch.float32:
-            ready |= {one: one.detach().bfloat16() for one in (layer.weight, layer.bias) if one is not None}
-            if is_packed and isinstance(layer, nn.Linear):
-                ready[layer.weight] = torch.ops.mkldnn._reorder_linear_weight(ready[layer.weight])
+    ready: dict[Tensor, Tensor] = {}
 
     def packed(*operands: Tensor | None) -> Tensor:
         return torch.ops.mkldnn._linear_pointwise(*operands, "none", [], "")
 
     def compute(own: Any, usual: Any, inputs: Tensor, weight: Tensor, bias: Any = None, *options: Any) -> Tensor:
-        if weight in ready and torch.is_autocast_enabled(device):  # fusion and heads are computed in float32
-            return own(inputs.bfloat16(), ready[weight], ready[bias], *options)
-        return usual(inputs, weight, bias, *options)
+        is_usual = weight.dtype != torch.float32 or not isinstance(weight, nn.Parameter)
+        if is_usual or not torch.is_autocast_enabled(device):  # fusion and heads are computed in float32
+            return usual(inputs, weight, bias, *options)
+        if weight not in ready:
+            cast = weight.detach().bfloat16()
+            ready[weight] = torch.ops.mkldnn._reorder_linear_weight(cast) if own is packed else cast
+        return own(inputs.bfloat16(), ready[weight], None if bias is None else bias.bfloat16(), *options)
 
     ways: dict[Any, Any] = {F.linear: packed if is_packed else F.linear, F.conv2d: F.conv2d}
     kernels = {usual: partial(compute, own, usual) for usual, own in ways.items()}

@@ -154,7 +154,6 @@ def _stored(table: Any) -> tuple[Keys, npt.NDArray[np.int64]]:
 
 
 def _stored_row(key: bytes, number: int, row: Row, answer: Answer, about: Mapping[str, Any], source: Source) -> Any:
-    """An embedded row as the index keeps it."""
     found: Any = answer.predictions
     # What could not be fetched today is another row tomorrow, and is tried again.
     name = key[:-1] + b"!" if answer.problem and source.fetch is not None else key

@@ -19,7 +19,7 @@ from semart_hf.model.configuration_semart import SemArtConfig
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.processing_semart import SemArtImageProcessor, SemArtProcessor
 from semart_hf.model.towers_semart import most_text_tokens
-from semart_hf.recipes.recipe import PRETRAINED_CHOICES, ModelArguments, with_fields_by_labels
+from semart_hf.recipes.recipe import PRETRAINED_CHOICES, ModelArguments, parse_recipe, with_fields_by_labels
 
 from .arguments import SemArtTrainingArguments
 from .head_start import correlate_projections
@@ -27,6 +27,11 @@ from .trainer import SemArtTrainer
 
 # Labels that a line names.
 _NUM_NAMED = 8
+
+
+def read_arguments(recipe: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The `ModelArguments`, `DataArguments` and `SemArtTrainingArguments` that the fields of a recipe are."""
+    return parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), recipe)
 
 
 def build_trainer(

@@ -12,13 +12,12 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 from transformers import IntervalStrategy, PrinterCallback, TrainerCallback
 
-from semart_hf.data.data_arguments import DataArguments
 from semart_hf.data.loading import load_splits
 from semart_hf.evaluation.scores import check_metric_name, compute_metrics_for
-from semart_hf.recipes.recipe import ModelArguments, parse_recipe, read_recipe, with_fields
+from semart_hf.recipes.recipe import read_recipe, with_fields
 
 from .arguments import SemArtTrainingArguments
-from .building import build_trainer
+from .building import build_trainer, read_arguments
 
 ALLOWED_RANGES = "{low: 1e-4, high: 1e-2, log: true}, {low: 0, high: 3}, or a list of values"
 
@@ -94,7 +93,7 @@ def best_recipe(study: optuna.Study, recipe: Mapping[str, Any]) -> dict[str, Any
 
 def _arguments(recipe: Mapping[str, Any]) -> Any:
     alone = {"save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True, "push_to_hub": False}
-    return parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), with_fields(recipe, alone))
+    return read_arguments(with_fields(recipe, alone))
 
 
 def _continue(study: optuna.Study, about: dict[str, Any], folder: Path, seed: int) -> None:

@@ -10,7 +10,6 @@ from served_app import served
 from tiny_release import TASKS, load_command
 
 app = load_command("app")
-NAMES = [task["name"] for task in TASKS]
 NOTHING = ["", *[None] * len(TASKS), ""]
 
 
@@ -36,9 +35,6 @@ def files(tmp_path_factory):
     return folder
 
 
-BAD = ["half.jpg", "page.jpg", "empty.jpg", "drawing.jpg", "notes.txt", "absent.jpg"]
-
-
 def test_answers_are_probabilities_by_label_and_a_preview_is_what_the_model_reads(page, files):
     message, *labels, explanation = page.classify(str(files / "good.png"), "a view of delft")
     assert [set(answer) for answer in labels] == [set(task["labels"]) for task in TASKS]
@@ -55,7 +51,7 @@ def test_answers_are_probabilities_by_label_and_a_preview_is_what_the_model_read
     assert page.preview(None) == [None, None]
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", ["half.jpg", "page.jpg", "empty.jpg", "drawing.jpg", "notes.txt", "absent.jpg"])
 def test_a_bad_picture_has_its_reason_in_words(page, files, name):
     path = str(files / name)
     message, *others = page.classify(path, None)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from small_recipe import small_recipe
 from tiny_release import read_table, run
-from transformers import pipeline
 
 from semart_hf.cli.audit import in_words
 from semart_hf.collection.own_format import open_catalogue
@@ -15,7 +14,7 @@ from semart_hf.training.trainer import SemArtTrainer
 pytest.importorskip("cleanlab", reason="no cleanlab: pip install 'semart-hf[audit]'")
 
 
-def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, release, tmp_path, capsys):
+def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, classify, release, tmp_path, capsys):
     source, output = release / "semart_test.csv", tmp_path / "audit"
     run("audit", source, "--model", model, "--output_dir", output, "--device", "cpu")
     printed, errors = capsys.readouterr()
@@ -25,7 +24,6 @@ def test_an_audit_ranks_a_models_doubts_and_opens_the_review_on_them(model, rele
     assert [int(entry["rank"]) for entry in ranked] == list(range(1, len(ranked) + 1))
     assert sorted(float(entry["quality"]) for entry in ranked) == [float(entry["quality"]) for entry in ranked]
     rows = read_table(source)
-    classify = pipeline("art-classification", model=str(model), device="cpu", trust_remote_code=False)
     for entry in ranked[:6]:
         row = rows[int(entry["row"]) - 1]
         assert entry["label"] == row[entry["task"].upper()]

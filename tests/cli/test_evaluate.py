@@ -3,6 +3,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from release_builder import contents
 from rounding import rounding
 from tiny_release import TASKS, load_command, save_tiny_model, write_release
 from transformers import pipeline
@@ -24,10 +25,6 @@ def run(model, release, output, *more, report=False):
     words = ["--model", model, "--data", release, "--output_dir", output, "--device", "cpu", *more]
     load_command("evaluate").main([str(word) for word in (*words, *([] if report else ["--no_report"]))])
     return json.loads((output / "results.json").read_text())
-
-
-def files_of(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def test_results_follow_the_schema_and_a_truncated_picture_is_judged_by_its_text_and_named(model, tmp_path, capsys):
@@ -157,13 +154,13 @@ def test_an_evaluation_that_fails_leaves_nothing_and_calibrates_nothing(release,
         run(folder, data, tmp_path / "out", "--calibrate", "val")
     assert not (tmp_path / "out").exists()
     run(folder, release, tmp_path / "out")
-    before = {name: (tmp_path / "out" / name).read_bytes() for name in files_of(tmp_path / "out")}
+    before = contents(tmp_path / "out")
     monkeypatch.setattr("semart_hf.evaluation.scores.bootstrap_intervals", lambda *_, **__: 1 / 0)
     for output in ("out", "new"):
         with pytest.raises(ZeroDivisionError):
             run(folder, release, tmp_path / output, "--calibrate", "val")
     assert (folder / "config.json").read_bytes() == config
-    assert {name: (tmp_path / "out" / name).read_bytes() for name in files_of(tmp_path / "out")} == before
+    assert contents(tmp_path / "out") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "model", "out"]
 
 
@@ -179,14 +176,14 @@ def test_what_is_no_evaluation_is_not_overwritten(model, release, tmp_path, name
 
 
 def test_a_new_evaluation_takes_the_place_of_an_old_one_and_of_nothing_else(model, release, evaluated, tmp_path):
-    assert {"report.html", "figures/confusion_type.png"} <= set(files_of(evaluated))
+    assert {"report.html", "figures/confusion_type.png"} <= contents(evaluated).keys()
     output = shutil.copytree(evaluated, tmp_path / "out")
     (output / "figures" / "mine.png").write_text("mine")
     with pytest.raises(SystemExit, match=r"which holds figures/mine\.png"):
         run(model, release, output)
     (output / "figures" / "mine.png").unlink()
     run(model, release, output)  # without a report
-    assert files_of(output) == ["predictions.parquet", "results.json"]
+    assert list(contents(output)) == ["predictions.parquet", "results.json"]
 
 
 def test_two_evaluations_into_one_folder_are_refused(model, release, tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 from rounding import rounding
 from tiny_release import TASKS, load_command, write_release
-from transformers import pipeline
 
 from semart_hf.model.configuration_semart import SemArtConfig
 
@@ -55,7 +54,7 @@ def read_lines(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_a_folder_and_a_picture_become_json_lines(model, pictures, tmp_path, capsys):
+def test_a_folder_and_a_picture_become_json_lines(model, classify, pictures, tmp_path, capsys):
     output = tmp_path / "deep" / "answers.jsonl"
     run("--model", model, "--input", pictures, pictures / "test03.jpg", "--output", output, "--top_k", 2)
     lines = read_lines(output)
@@ -63,7 +62,6 @@ def test_a_folder_and_a_picture_become_json_lines(model, pictures, tmp_path, cap
     assert [line["image"] for line in lines] == [str(pictures / f"test{row:02d}.jpg") for row in numbers]
     assert [line["text"] for line in lines] == ["a view of delft" if row == 3 else None for row in numbers]
     assert capsys.readouterr().out.splitlines()[-1] == f"12 of 12 paintings answered in {output}, 0 failed"
-    classify = pipeline("art-classification", model=str(model), device="cpu")
     expected = classify({"image": str(pictures / "test03.jpg"), "text": "a view of delft"}, top_k=2)
     assert list(lines[2]["predictions"]) == NAMES
     for task, ranked in expected.items():
@@ -119,12 +117,12 @@ def test_texts_beside_pictures_are_read_in_their_encoding_and_one_that_is_none_i
     assert {line["text"] for line in texts} == {"Ein Früchtestück, ein Maß Öl"}
 
 
-def test_one_painting_becomes_a_table_and_is_unsure_below_the_least_confidence(model, capsys, tmp_path):
+def test_one_painting_becomes_a_table_and_is_unsure_below_the_least_confidence(model, classify, capsys, tmp_path):
     text = "[red]a lady[/red] with a river"
     run("--model", model, "--text", text)
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("[red]a lady[/red]", *NAMES))
-    expected = pipeline("art-classification", model=str(model), device="cpu")({"text": text}, top_k=1)
+    expected = classify({"text": text}, top_k=1)
     assert f"{expected['type'][0]['label']} {expected['type'][0]['score']:.0%}" in shown
     run("--model", model, "--text", "a lady", "--min_confidence", 1)
     assert capsys.readouterr().out.count("unsure ") == len(TASKS)

@@ -7,12 +7,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny_release import TASKS, WORDS, run
+from tiny_release import WORDS, run
 from tiny_release import read_table as read
 from transformers import pipeline
 from warm_python import Python, run_python
-
-NAMES = [task["name"] for task in TASKS]
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +24,8 @@ def texts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def calibrated(model, texts, tmp_path_factory):
+def calibrated(model, classify, texts, tmp_path_factory):
     """A model that is calibrated for the type, of which half of the answers are accepted, and the school, of all."""
-    classify = pipeline("art-classification", model=str(model))
     answers = classify([{"text": row["description"]} for row in read(texts, ";")[:50]], top_k=1)
     least = statistics.median(answer["type"][0]["score"] for answer in answers)
     folder = shutil.copytree(model, tmp_path_factory.mktemp("calibrated") / "model")
@@ -130,7 +127,7 @@ def test_a_column_that_holds_no_text_is_not_filled(model, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
 
-def test_prepared_data_and_a_folder_of_pictures_are_answered_as_a_table(model, release, tmp_path, capsys):
+def test_prepared_data_and_a_folder_of_pictures_are_answered_as_a_table(model, classify, release, tmp_path, capsys):
     whole = shutil.copytree(release, tmp_path / "release")
     shutil.copy(whole / "semart_val.csv", whole / "semart_train.csv")
     prepared = tmp_path / "prepared"
@@ -140,7 +137,6 @@ def test_prepared_data_and_a_folder_of_pictures_are_answered_as_a_table(model, r
     rows = read(tmp_path / "out.csv", ",")
     assert "Pictures: its own. Text: 'text'" in capsys.readouterr().err
     assert len(rows) == sum(len(read(path)) for path in whole.glob("semart_*.csv"))
-    classify = pipeline("art-classification", model=str(model), device="cpu", trust_remote_code=False)
     expected = classify({"text": rows[0]["text"]}, top_k=1)["type"][0]  # its picture is gone
     assert (rows[0]["type_suggested"], rows[0]["split"]) == (expected["label"], "train")
     predict(release / "Images", "--model", model, "--output", tmp_path / "pictures.jsonl")

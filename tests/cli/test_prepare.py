@@ -64,9 +64,6 @@ def test_labels_that_are_all_too_rare_are_named():
     assert script.labels_in_words(several, has_several=True) == "2 labels 21 times; 5 rows without"
 
 
-MAPPING = "columns: {image_file: datei, title: titel, type: gattung, timeframe: {from: datum, as: half_century}}\n"
-
-
 @pytest.fixture
 def foreign(tmp_path):
     """A catalogue in cp1250 with semicolons, whose pictures are links."""
@@ -75,7 +72,8 @@ def foreign(tmp_path):
     rows = [f"{name};Pejzaż z łąką;portrait;{date}" for name, date in zip(names, dates, strict=True)]
     text = "\n".join(["datei;titel;gattung;datum", *rows])
     (tmp_path / "works.csv").write_bytes(f"{text}\n".encode("cp1250"))
-    (tmp_path / "mapping.yaml").write_text(MAPPING)
+    mapping = "columns: {image_file: datei, title: titel, type: gattung, timeframe: {from: datum, as: half_century}}\n"
+    (tmp_path / "mapping.yaml").write_text(mapping)
     (tmp_path / "store").mkdir()
     (tmp_path / "Images").mkdir()
     for name in names:

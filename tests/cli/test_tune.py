@@ -27,21 +27,9 @@ def folder(small_release, tmp_path_factory):
     return folder
 
 
-def words_of(folder, trials, *more):
-    recipe, search = folder / "recipe.yaml", folder / "search.yaml"
-    return [
-        "-m",
-        "semart_hf.cli",
-        "tune",
-        recipe,
-        "--search",
-        search,
-        "--trials",
-        trials,
-        "--output_dir",
-        folder,
-        *more,
-    ]
+def words_of(folder, trials):
+    words = ["-m", "semart_hf.cli", "tune", folder / "recipe.yaml", "--search", folder / "search.yaml"]
+    return [*words, "--trials", trials, "--output_dir", folder]
 
 
 def trials_of(folder):
@@ -84,7 +72,7 @@ def test_a_search_that_was_killed_goes_on_and_ends_with_its_best_recipe(folder):
         ("loss: []", "a range is"),
     ],
 )
-def test_ranges_are_checked_before_anything_begins(folder, tmp_path, search, message, monkeypatch):
+def test_ranges_are_checked_before_anything_begins(folder, tmp_path, search, message):
     (tmp_path / "search.yaml").write_text(search)
     words = ["--search", str(tmp_path / "search.yaml"), "--output_dir", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match=message):

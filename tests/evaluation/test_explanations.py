@@ -136,13 +136,12 @@ def test_masking_the_marked_words_matters_more(model_and_processor):
 
 
 def test_words_are_the_text_s_own_and_bad_input_is_refused(tiny_model, tiny_processor):
-    model, processor = tiny_model, tiny_processor
-    explanation = explain(model, processor, text=TEXT, task="school")
+    explanation = explain(tiny_model, tiny_processor, text=TEXT, task="school")
     assert [word for word, _ in explanation.words] == TEXT.split()
     total = pytest.approx(explanation.text_total, abs=rounding(1024, layers=20, size=10))
     assert sum(weight for _, weight in explanation.words) == total
     assert explanation.heat is None
-    long = explain(model, processor, text="a view " * 40, task="school").words
+    long = explain(tiny_model, tiny_processor, text="a view " * 40, task="school").words
     assert len(long) == 80
     assert long[29][1] is not None
     assert long[79] == ("view", None)

@@ -90,7 +90,6 @@ class TestByHand:
         assert scores["tasks"]["timeframe"]["num_rows"] == 1
         assert scores["mean_accuracy"] == 0.75
         assert scores["exact_match"] is None
-        predictions = [[0, 0], [1, 1], [1, 2]]
         references = [[0, 0], [1, 2], [1, -100]]
         assert scores_of(predictions, references)["exact_match"] == 0.5
 

@@ -33,9 +33,9 @@ def drawn():
     return truth, logits
 
 
-def outcomes_of(truth, logits, task=SUBJECTS, temperature=1.0):
-    outcomes = Outcomes([task])
-    outcomes.add({"subjects": 1 / (1 + np.exp(-logits / temperature))}, truth)
+def outcomes_of(truth, logits):
+    outcomes = Outcomes([SUBJECTS])
+    outcomes.add({"subjects": 1 / (1 + np.exp(-logits))}, truth)
     return outcomes
 
 

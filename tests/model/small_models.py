@@ -20,11 +20,10 @@ def small_text(**sizes: Any) -> DistilBertConfig:
     return DistilBertConfig(**{"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "vocab_size": 100, **sizes})
 
 
-def build(vision="test_resnet", text=None, tasks=None, *, stirs_text=False, **fields) -> SemArtForArtClassification:
+def build(vision="test_resnet", text=None, tasks=TASKS, *, stirs_text=False, **fields) -> SemArtForArtClassification:
     """A model with random weights, equal in every call, without dropout before the heads."""
     torch.manual_seed(0)
     fields = {"fusion_dim": 16, "fusion_dropout": 0.0, "pretrained": False, **fields}
-    tasks = TASKS if tasks is None else tasks
     model = SemArtForArtClassification.from_towers(vision, text or small_text(), tasks, **fields)
     for parameter in model.text_tower.parameters() if stirs_text else ():
         parameter.data.add_(0.2 * torch.randn(parameter.shape))  # a new layer's biases are zero, its norms do nothing

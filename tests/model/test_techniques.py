@@ -59,9 +59,10 @@ def test_weights_that_are_prepared_once_give_the_same_answers(monkeypatch, visio
         monkeypatch.setattr(techniques_semart, "computes_bf16", lambda device: False)
     model = build(vision).eval()
     inputs = {"pixel_values": torch.randn(4, *model.config.vision_config.pretrained_cfg["input_size"])}
-    ready = weights_prepared_once(model, "bf16")
+    ready = weights_prepared_once(model)
     with torch.no_grad():
         expected = run_model(model, inputs, precision="bf16").features
+        run_model(model, inputs, precision="bf16", also=[ready])
         for layer in model.vision_tower.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 layer.weight.zero_()

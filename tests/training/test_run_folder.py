@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import yaml
+from release_builder import contents
 from small_recipe import small_recipe
 from small_trainer import make_trainer
 
@@ -46,17 +47,13 @@ def killed(monkeypatch, step, command, *words):
             command(*words)
 
 
-def contents(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.fixture(scope="module")
 def finished(command, tmp_path_factory):
     """A finished run's folder, with somebody's own files in it."""
     folder = tmp_path_factory.mktemp("runs") / "model"
     command(folder)
     files = {"config.json", "model.safetensors", "results.json", "recipe.yaml", "training_curves.png"}
-    assert files <= contents(folder)
+    assert files <= contents(folder).keys()
     for name in ("my_notes.txt", "checkpoint-3/also_mine.txt", "README.md"):
         (folder / name).write_text("mine")
     return folder
@@ -105,7 +102,7 @@ def test_a_new_run_takes_the_place_of_the_old_one_when_it_is_finished(command, f
     assert (finished / "model.safetensors").read_bytes() != before
     assert yaml.safe_load((finished / "recipe.yaml").read_text())["seed"] == 7
     assert json.loads((finished / "results.json").read_text())["model"] == str(finished)
-    assert {"my_notes.txt", "README.md", "checkpoint-3/also_mine.txt"} <= contents(finished)
+    assert {"my_notes.txt", "README.md", "checkpoint-3/also_mine.txt"} <= contents(finished).keys()
     assert [path.name for path in finished.parent.iterdir()] == ["model"]
 
 
