@@ -88,7 +88,7 @@ def keep(path: Path | None, part: str, figures: dict[str, Any]) -> None:
     for tower in measured.get("towers", {}).values():
         tower["commit"] = measured["environment"]["commit"]
     if path is not None:
-        path = path / f"{machine_name()}.json" if path.is_dir() else path
+        path = path / f"{machine_name(measured['environment'])}.json" if path.is_dir() else path
         kept = read_json(path) or {}
         is_alike = part in kept and is_measured_alike(measured, kept[part])
         towers = {"towers": kept[part]["towers"] | measured["towers"]} if is_alike else {}
@@ -103,13 +103,10 @@ def is_measured_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return "data" in one and environments[0] == environments[1] and one["data"] == other["data"]
 
 
-def machine_name() -> str:
+def machine_name(environment: dict[str, Any]) -> str:
     """The name of this machine's processor, of its GPU if it has one, for example `amd-epyc-2-cores-avx512_bf16`."""
     import torch
 
-    from semart_hf.evaluation.results import describe_environment
-
-    environment = describe_environment()
     words = [environment["processor"], f"{environment['cores']} cores", environment.get("gpu")]
     words += [next((name for name in ("amx_tile", "avx512_bf16") if torch.cpu.get_capabilities().get(name)), None)]
     return "-".join(re.findall(r"[a-z0-9_]+", " ".join(filter(None, words)).lower()))

@@ -28,7 +28,7 @@ from benchmarks.turns import Clock
 from semart_hf.memory import freed_memory_kept
 from semart_hf.model.pictures_semart import load_picture
 from semart_hf.model.pipeline_semart import MOST_BATCHES, rows_at_once, save_repository
-from semart_hf.model.techniques_semart import computes_bf16, run_model, select_kernels
+from semart_hf.model.techniques_semart import computes_bf16, run_model, select_kernels, weights_prepared_once
 from semart_hf.model.towers_semart import FirstTokenBlock, read_class_token
 from semart_hf.recipes.recipe import ModelArguments
 
@@ -119,11 +119,12 @@ def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
 def predict_limit(setting: Setting, model: str) -> Iterator[int]:
     """The model on batches that lie ready, of texts of like length as the pipeline forms them, all in a step."""
     classify, batches, rows = ready_batches(setting, model)
+    also = [weights_prepared_once(classify.model)]
 
     @torch.no_grad()
     def step() -> None:
         for inputs in batches:
-            run_model(classify.model, inputs)
+            run_model(classify.model, inputs, also=also)
         if setting.device == "cuda":
             torch.cuda.synchronize()
 

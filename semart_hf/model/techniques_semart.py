@@ -79,15 +79,13 @@ def _convolves(model: PreTrainedModel, bf16: bool) -> bool:
     return sum(isinstance(module, nn.Conv2d) for module in model.vision_tower.modules()) > 1
 
 
-def _is_slow_fused(model: PreTrainedModel, bf16: bool) -> bool:
-    return bf16 and model.device.type == "cpu" and not torch.cpu.get_capabilities().get("amx_tile")
-
-
 # A tower that convolves computes faster with a picture's channels side by side, not only in its stem.
 CHANNELS_LAST = Technique("channels last", _convolves)  # see `prepare_inputs`
 # On a CPU without AMX torch's fused attention takes longer in bfloat16 than its three steps.
 ATTENTION_IN_STEPS = Technique(
-    "attention in steps", _is_slow_fused, kernels={F.scaled_dot_product_attention: attention_in_steps}
+    "attention in steps",
+    lambda model, bf16: bf16 and model.device.type == "cpu" and not torch.cpu.get_capabilities().get("amx_tile"),
+    kernels={F.scaled_dot_product_attention: attention_in_steps},
 )
 INFERENCE_TECHNIQUES = (CHANNELS_LAST, ATTENTION_IN_STEPS)
 
@@ -130,20 +128,19 @@ def weights_prepared_once(model: PreTrainedModel) -> Technique:
     device, is_packed = model.device.type, model.device.type == "cpu" and computes_bf16("cpu")
     ready: dict[Tensor, Tensor] = {}
 
-    def packed(*operands: Tensor | None) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(*operands, "none", [], "")
-
-    def compute(own: Any, usual: Any, inputs: Tensor, weight: Tensor, bias: Any = None, *options: Any) -> Tensor:
-        is_usual = weight.dtype != torch.float32 or not isinstance(weight, nn.Parameter)
-        if is_usual or not torch.is_autocast_enabled(device):  # fusion and heads are computed in float32
-            return usual(inputs, weight, bias, *options)
+    def compute(function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        is_layer = len(given) >= 3 and isinstance(given[1], nn.Parameter) and given[1].dtype == torch.float32
+        if named or not is_layer or not torch.is_autocast_enabled(device):  # fusion and heads are computed in float32
+            return function(*given, **named)
+        inputs, weight, bias, *options = given
+        is_own = is_packed and function is F.linear
         if weight not in ready:
             cast = weight.detach().bfloat16()
-            ready[weight] = torch.ops.mkldnn._reorder_linear_weight(cast) if own is packed else cast
-        return own(inputs.bfloat16(), ready[weight], None if bias is None else bias.bfloat16(), *options)
+            ready[weight] = torch.ops.mkldnn._reorder_linear_weight(cast) if is_own else cast
+        given = inputs.bfloat16(), ready[weight], None if bias is None else bias.bfloat16(), *options
+        return torch.ops.mkldnn._linear_pointwise(*given, "none", [], "") if is_own else function(*given)
 
-    ways: dict[Any, Any] = {F.linear: packed if is_packed else F.linear, F.conv2d: F.conv2d}
-    kernels = {usual: partial(compute, own, usual) for usual, own in ways.items()}
+    kernels = {function: partial(compute, function) for function in (F.linear, F.conv2d)}
     return Technique("weights prepared once", lambda _, bf16: bf16, kernels)
 
 

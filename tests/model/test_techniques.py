@@ -71,6 +71,9 @@ def test_weights_that_are_prepared_once_give_the_same_answers(monkeypatch, visio
     # Both round to 8 bits at the same places.
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
     assert (changed - expected).abs().max() > 3e-3
+    weight = nn.Parameter(torch.ones(1, 1, 1, 1))
+    with select_kernels([ready]), torch.autocast("cpu", dtype=torch.bfloat16):  # as some towers call it
+        assert F.conv2d(torch.ones(1, 1, 2, 2), weight=weight, stride=2).tolist() == [[[[1.0]]]]
 
 
 @pytest.mark.parametrize("vision", ["test_efficientnet", "test_vit"])

@@ -224,8 +224,9 @@ def test_memory_is_measured_by_rows(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(Setting, "side", lambda setting, name, part, model: measured_side(name, 0.01))
     benchmark.main(["memory", "--rows", "64", "96", "--json", str(tmp_path)])
     (path,) = tmp_path.glob("*.json")  # by the machine's name
-    assert path.stem == benchmark.machine_name()
-    ways = json.loads(path.read_text())["memory"]["ways"]
+    memory = json.loads(path.read_text())["memory"]
+    assert path.stem == benchmark.machine_name(memory["environment"])
+    ways = memory["ways"]
     assert [list(figures["peak_mb"]) for figures in ways.values()] == [["64", "96"]] * 3
     assert all(0 < speed < 800 for figures in ways.values() for speed in figures["rows_per_second"].values())
     assert read[0] == read[3] == ["Images", "semart_train.csv", "semart_val.csv"]  # without a second, no stream
