@@ -126,19 +126,20 @@ def weights_prepared_once(model: PreTrainedModel) -> Technique:
     They are cast, and on a CPU those of linear layers lie as oneDNN multiplies them, which gives the same numbers.
     """
     device, is_packed = model.device.type, model.device.type == "cpu" and computes_bf16("cpu")
+    weights = {one for one in model.parameters() if one.dtype == torch.float32}  # not those that a hook brings
     ready: dict[Tensor, Tensor] = {}
 
     def compute(function: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        is_layer = len(given) >= 3 and isinstance(given[1], nn.Parameter) and given[1].dtype == torch.float32
-        if named or not is_layer or not torch.is_autocast_enabled(device):  # fusion and heads are computed in float32
+        is_own = len(given) >= 3 and given[1] in weights
+        if named or not is_own or not torch.is_autocast_enabled(device):  # fusion and heads are computed in float32
             return function(*given, **named)
         inputs, weight, bias, *options = given
-        is_own = is_packed and function is F.linear
+        lies_packed = is_packed and function is F.linear
         if weight not in ready:
             cast = weight.detach().bfloat16()
-            ready[weight] = torch.ops.mkldnn._reorder_linear_weight(cast) if is_own else cast
+            ready[weight] = torch.ops.mkldnn._reorder_linear_weight(cast) if lies_packed else cast
         given = inputs.bfloat16(), ready[weight], None if bias is None else bias.bfloat16(), *options
-        return torch.ops.mkldnn._linear_pointwise(*given, "none", [], "") if is_own else function(*given)
+        return torch.ops.mkldnn._linear_pointwise(*given, "none", [], "") if lies_packed else function(*given)
 
     kernels = {function: partial(compute, function) for function in (F.linear, F.conv2d)}
     return Technique("weights prepared once", lambda _, bf16: bf16, kernels)

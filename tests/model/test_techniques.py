@@ -1,5 +1,6 @@
 import copy
 import threading
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -74,6 +75,10 @@ def test_weights_that_are_prepared_once_give_the_same_answers(monkeypatch, visio
     weight = nn.Parameter(torch.ones(1, 1, 1, 1))
     with select_kernels([ready]), torch.autocast("cpu", dtype=torch.bfloat16):  # as some towers call it
         assert F.conv2d(torch.ones(1, 1, 2, 2), weight=weight, stride=2).tolist() == [[[[1.0]]]]
+        assert F.conv2d(torch.ones(1, 1, 1, 1), weight, None).tolist() == [[[[1.0]]]]
+    brought = weakref.ref(weight)
+    del weight
+    assert brought() is None  # a hook brings a layer's weights for each call anew
 
 
 @pytest.mark.parametrize("vision", ["test_efficientnet", "test_vit"])
