@@ -88,7 +88,7 @@ class SemArtImageProcessor(TorchvisionBackend):
 
     def process_image(self, image: Any, *args: Any, device: Any = None, **kwargs: Any) -> Tensor:
         """A picture as `(channels, height, width)`; in RGB it keeps its channels side by side, and is resized fast."""
-        if isinstance(image, Image.Image) and image.mode == "RGB":
+        if isinstance(image, Image.Image) and image.mode == "RGB" and "transparency" not in image.info:
             return torch.from_numpy(np.array(image)).permute(2, 0, 1).to(device)
         return super().process_image(image, *args, device=device, **kwargs)
 

@@ -123,15 +123,17 @@ def select_kernels(techniques: Iterable[Technique]) -> AbstractContextManager[An
 def weights_prepared_once(model: PreTrainedModel) -> Technique:
     """The technique for a model whose weights stay as they are: made ready for bfloat16 once, not for each batch.
 
-    They are cast, and on a CPU those of linear layers lie as oneDNN multiplies them, which gives the same numbers.
+    They are cast, and on a CPU those of linear layers lie as oneDNN multiplies them; the copy is half as large.
     """
     device, is_packed = model.device.type, model.device.type == "cpu" and computes_bf16("cpu")
-    weights = {one for one in model.parameters() if one.dtype == torch.float32}  # not those that a hook brings
+    # Not those that a hook brings, nor of a kind that multiplies in its own way.
+    weights = {one for one in model.parameters() if type(one) is nn.Parameter and one.dtype == torch.float32}
     ready: dict[Tensor, Tensor] = {}
 
     def compute(function: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        is_own = len(given) >= 3 and given[1] in weights
-        if named or not is_own or not torch.is_autocast_enabled(device):  # fusion and heads are computed in float32
+        is_own = len(given) >= 3 and given[1] in weights and given[1].device.type == device
+        # Fusion and heads are computed in float32, without autocast; a packed product has no gradient.
+        if named or not is_own or torch.is_grad_enabled() or not torch.is_autocast_enabled(device):
             return function(*given, **named)
         inputs, weight, bias, *options = given
         lies_packed = is_packed and function is F.linear

@@ -75,7 +75,11 @@ def test_weights_that_are_prepared_once_give_the_same_answers(monkeypatch, visio
     weight = nn.Parameter(torch.ones(1, 1, 1, 1))
     with select_kernels([ready]), torch.autocast("cpu", dtype=torch.bfloat16):  # as some towers call it
         assert F.conv2d(torch.ones(1, 1, 2, 2), weight=weight, stride=2).tolist() == [[[[1.0]]]]
-        assert F.conv2d(torch.ones(1, 1, 1, 1), weight, None).tolist() == [[[[1.0]]]]
+        with torch.no_grad():
+            assert F.conv2d(torch.ones(1, 1, 1, 1), weight, None).tolist() == [[[[1.0]]]]
+        layer = next(one for one in model.text_tower.modules() if isinstance(one, nn.Linear))
+        layer(given := torch.ones(1, layer.in_features, requires_grad=True)).sum().backward()
+    assert given.grad.any()
     brought = weakref.ref(weight)
     del weight
     assert brought() is None  # a hook brings a layer's weights for each call anew
