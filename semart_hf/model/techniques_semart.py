@@ -125,7 +125,9 @@ def weights_prepared_once(model: PreTrainedModel) -> Technique:
 
     They are cast, and on a CPU those of linear layers lie as oneDNN multiplies them; the copy is half as large.
     """
-    device, is_packed = model.device.type, model.device.type == "cpu" and computes_bf16("cpu")
+    device = model.device.type
+    has_onednn = device == "cpu" and torch.backends.mkldnn.is_available()
+    is_packed = has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # by the CPU
     # Not those that a hook brings, nor of a kind that multiplies in its own way.
     weights = {one for one in model.parameters() if type(one) is nn.Parameter and one.dtype == torch.float32}
     ready: dict[Tensor, Tensor] = {}

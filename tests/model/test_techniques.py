@@ -11,7 +11,6 @@ from small_models import build
 from torch import nn
 from torch.nn import functional as F
 
-from semart_hf.model import techniques_semart
 from semart_hf.model.techniques_semart import (
     ATTENTION_IN_STEPS,
     CHANNELS_LAST,
@@ -56,8 +55,9 @@ def test_techniques_are_used_where_they_serve(multiplies_in_bf16, vision, in_flo
 @pytest.mark.parametrize("is_packed", [True, False])
 @pytest.mark.parametrize("vision", ["test_efficientnet", "test_vit"])
 def test_weights_that_are_prepared_once_give_the_same_answers(monkeypatch, vision, is_packed):
-    if not is_packed:  # a CPU that emulates bfloat16
-        monkeypatch.setattr(techniques_semart, "computes_bf16", lambda device: False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: is_packed)
+    if is_packed and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this CPU does not multiply packed weights in bfloat16")
     model = build(vision).eval()
     inputs = {"pixel_values": torch.randn(4, *model.config.vision_config.pretrained_cfg["input_size"])}
     ready = weights_prepared_once(model)
