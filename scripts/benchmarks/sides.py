@@ -117,7 +117,7 @@ def load(setting: Setting, model: str) -> tuple[Any, list[dict[str, str]]]:
 
 
 def predict_limit(setting: Setting, model: str) -> Iterator[int]:
-    """The model on batches that lie ready, of texts of like length as the pipeline forms them, all in a step."""
+    """The model with prepared weights on batches that lie ready, formed as the pipeline does, all in a step."""
     classify, batches, rows = ready_batches(setting, model)
     also = [weights_prepared_once(classify.model)]
 

@@ -81,7 +81,8 @@ class ArtClassificationPipeline(Pipeline):
         """A dict of task to ranked `[{"label", "score"}]` for each painting, in their order.
 
         One painting gives one dict. Many in memory (a list, a column, an array, a table) give a list, in batches of
-        texts of like length. A dataset, a generator or any other iterable gives an iterator.
+        texts of like length. A dataset, a generator or any other iterable gives an iterator, until whose end the
+        model's weights may not change.
 
         Args:
             inputs: A painting, or many.

@@ -123,7 +123,8 @@ def select_kernels(techniques: Iterable[Technique]) -> AbstractContextManager[An
 def weights_prepared_once(model: PreTrainedModel) -> Technique:
     """The technique for a model whose weights stay as they are: made ready for bfloat16 once, not for each batch.
 
-    They are cast, and on a CPU those of linear layers lie as oneDNN multiplies them; the copy is half as large.
+    Those of linear and convolution layers are cast, and on a CPU the first lie as oneDNN multiplies them. The copy
+    takes half of the weights' memory.
     """
     device = model.device.type
     has_onednn = device == "cpu" and torch.backends.mkldnn.is_available()
@@ -152,7 +153,10 @@ def weights_prepared_once(model: PreTrainedModel) -> Technique:
 def run_model(
     model: PreTrainedModel, inputs: Mapping[str, Any], *, precision: str = "auto", also: Iterable[Technique] = ()
 ) -> Any:
-    """The model's output in evaluation mode, in a precision and by the techniques that serve it; it stays as it is."""
+    """The model's output in evaluation mode, in a precision and by the techniques that serve it; it stays as it is.
+
+    `also` are techniques beside `INFERENCE_TECHNIQUES`, for example `weights_prepared_once` for many batches.
+    """
     chosen = useful_techniques(model, bf16=uses_bf16(model, precision), techniques=(*INFERENCE_TECHNIQUES, *also))
     with evaluation_mode(model), autocast_context(model, precision), select_kernels(chosen):
         return model(**prepare_inputs(inputs, chosen))

@@ -3,7 +3,9 @@ import pandas as pd
 import pytest
 import torch
 from rounding import rounding
+from torch.nn import functional as F
 
+from semart_hf.evaluation import predictions
 from semart_hf.evaluation.outcomes import Outcomes
 from semart_hf.evaluation.predictions import (
     predict_batches,
@@ -13,6 +15,8 @@ from semart_hf.evaluation.predictions import (
     row_names,
 )
 from semart_hf.evaluation.scores import score_outcomes
+from semart_hf.model import pipeline_semart
+from semart_hf.model.techniques_semart import Technique
 
 ROUNDING = rounding(1024, layers=20, size=8)  # 20 layers of at most 1,024 terms, logits of at most 8
 
@@ -110,3 +114,21 @@ def test_other_files_are_refused(tmp_path):
     for name in ("none", "text", "other"):
         with pytest.raises(ValueError, match=rf"{name}\.parquet, which is no predictions\.parquet.*Evaluate that"):
             read_predictions(tmp_path / f"{name}.parquet")
+
+
+@pytest.mark.parametrize("home", [predictions, pipeline_semart])
+def test_batches_share_weights_that_are_prepared_once(tiny_model, tiny_processor, paintings, monkeypatch, home):
+    models, used = [], []
+
+    def prepare(model):
+        models.append(model)
+        return Technique("noted", lambda *_: True, {F.linear: lambda *given: used.append(1) or F.linear(*given)})
+
+    monkeypatch.setattr(home, "weights_prepared_once", prepare)
+    if home is predictions:
+        predict_dataset(tiny_model, tiny_processor, paintings, batch_size=4, device="cpu")
+    else:
+        classify = pipeline_semart.ArtClassificationPipeline(model=tiny_model, processor=tiny_processor, device="cpu")
+        classify([{"text": "a view"}] * 4, batch_size=2)
+    assert models == [tiny_model]
+    assert used
