@@ -1,5 +1,6 @@
 """What makes training fast beside the techniques of inference."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from semart_hf.model.techniques_semart import INFERENCE_TECHNIQUES, Technique
 from semart_hf.model.towers_semart import text_layers
 
 
-def conv2d_with_float32_gradient(
+def conv2d_with_fast_gradient(
     input: Tensor,
     weight: Tensor,
     bias: Any = None,
@@ -24,16 +25,28 @@ def conv2d_with_float32_gradient(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """`conv2d`, with a depthwise convolution's gradient in float32: oneDNN has no fast kernel for it in bfloat16."""
-    is_depthwise = 1 < groups == weight.shape[0] and weight.shape[1] == 1
+    """`conv2d`, with another gradient of the weights where oneDNN's is slow in bfloat16."""
+    function = _function_of(weight, groups)
     is_reduced = torch.is_autocast_enabled("cpu") and torch.is_grad_enabled() and weight.requires_grad
-    if not (is_depthwise and is_reduced) or isinstance(padding, str):
+    if function is None or not is_reduced or isinstance(padding, str):
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     pairs = [[value] * 2 if isinstance(value, int) else list(value) for value in (stride, padding, dilation)]
-    return _DepthwiseConvolution.apply(input, weight, bias, *pairs)
+    if function is _DenseConvolution:
+        input, weight = input.bfloat16(), weight.bfloat16()
+    return function.apply(input, weight, bias, *pairs)
+
+
+def _function_of(weight: Tensor, groups: int) -> Any:
+    """What computes a convolution whose gradient oneDNN computes slowly, by its weights; `None` where it is fast."""
+    if weight.shape[1] == 1 and 1 < groups == len(weight):
+        return _DepthwiseConvolution
+    is_wide = groups == 1 and len(weight) >= 256 and weight.shape[1] >= 64
+    return _DenseConvolution if is_wide and not torch.cpu.get_capabilities().get("amx_tile") else None
 
 
 class _DepthwiseConvolution(torch.autograd.Function):
+    """A depthwise convolution with gradients in float32: oneDNN has no fast kernel for them in bfloat16."""
+
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, *form: list[int]) -> Tensor:
         ctx.save_for_backward(input, weight)
@@ -51,16 +64,55 @@ class _DepthwiseConvolution(torch.autograd.Function):
         return None if input_gradient is None else input_gradient.to(input.dtype), *gradients, None, None, None
 
 
-def _has_depthwise(model: PreTrainedModel, bf16: bool) -> bool:
+class _DenseConvolution(torch.autograd.Function):
+    """A convolution with the gradient of its weights by matrix products.
+
+    In oneDNN's kernel, threads spin for each other: beside a busy process it takes several times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, *form: list[int]) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        ctx.form, ctx.bias_size = form, None if bias is None else list(bias.shape)
+        stride, padding, dilation = form
+        return F.conv2d(input, weight, bias, stride, padding, dilation)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight = ctx.saved_tensors
+        options = ctx.bias_size, *ctx.form, False, [0, 0], 1, [ctx.needs_input_grad[0], False, ctx.needs_input_grad[2]]
+        with torch.autocast("cpu", enabled=False):
+            of_input, _, of_bias = torch.ops.aten.convolution_backward(gradient, input, weight, *options)
+            of_weight = _products(gradient, input, weight, *ctx.form)
+        return of_input, of_weight, of_bias, None, None, None
+
+
+def _products(
+    gradient: Tensor, input: Tensor, weight: Tensor, stride: list[int], padding: list[int], dilation: list[int]
+) -> Tensor:
+    """The gradient of a dense convolution's weights: a product over all positions for each place of the kernel."""
+    channels = gradient.permute(0, 2, 3, 1).flatten(0, 2).T
+    padded = F.pad(input, (padding[1], padding[1], padding[0], padding[0])).permute(0, 2, 3, 1)
+    found = weight.new_empty(*weight.shape[2:], *weight.shape[:2])
+    for place in itertools.product(*map(range, weight.shape[2:])):
+        seen = [
+            slice(number * apart, number * apart + (size - 1) * step + 1, step)
+            for number, apart, size, step in zip(place, dilation, gradient.shape[2:], stride, strict=True)
+        ]
+        torch.mm(channels, padded[:, seen[0], seen[1]].flatten(0, 2), out=found[place])
+    return found.permute(2, 3, 0, 1).contiguous()
+
+
+def _has_slow_gradients(model: PreTrainedModel, bf16: bool) -> bool:
     layers = (layer for layer in model.vision_tower.modules() if isinstance(layer, nn.Conv2d))
-    is_depthwise = (1 < layer.groups == layer.in_channels == layer.out_channels for layer in layers)
-    return bf16 and model.device.type == "cpu" and any(is_depthwise)
+    is_slow = (_function_of(layer.weight, layer.groups) is not None for layer in layers)
+    return bf16 and model.device.type == "cpu" and any(is_slow)
 
 
-DEPTHWISE_GRADIENT = Technique(
-    "depthwise gradient in float32", _has_depthwise, kernels={F.conv2d: conv2d_with_float32_gradient}
+CONVOLUTION_GRADIENTS = Technique(
+    "gradients of convolutions", _has_slow_gradients, kernels={F.conv2d: conv2d_with_fast_gradient}
 )
-TRAINING_TECHNIQUES = (*INFERENCE_TECHNIQUES, DEPTHWISE_GRADIENT)
+TRAINING_TECHNIQUES = (*INFERENCE_TECHNIQUES, CONVOLUTION_GRADIENTS)
 
 
 def compile_options(accelerator: Accelerator) -> dict[str, Any] | None:

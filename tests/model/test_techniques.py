@@ -24,15 +24,15 @@ from semart_hf.model.techniques_semart import (
     uses_bf16,
     weights_prepared_once,
 )
-from semart_hf.training.techniques import DEPTHWISE_GRADIENT, TRAINING_TECHNIQUES
+from semart_hf.training.techniques import CONVOLUTION_GRADIENTS, TRAINING_TECHNIQUES
 
 
 @pytest.mark.parametrize(
     ("vision", "in_float32", "in_bfloat16"),
     [
         ("test_resnet", [CHANNELS_LAST], [CHANNELS_LAST, ATTENTION_IN_STEPS]),
-        ("test_efficientnet", [CHANNELS_LAST], [CHANNELS_LAST, ATTENTION_IN_STEPS, DEPTHWISE_GRADIENT]),
-        ("test_convnext", [CHANNELS_LAST], [CHANNELS_LAST, ATTENTION_IN_STEPS, DEPTHWISE_GRADIENT]),
+        ("test_efficientnet", [CHANNELS_LAST], [CHANNELS_LAST, ATTENTION_IN_STEPS, CONVOLUTION_GRADIENTS]),
+        ("test_convnext", [CHANNELS_LAST], [CHANNELS_LAST, ATTENTION_IN_STEPS, CONVOLUTION_GRADIENTS]),
         ("test_vit", [], [ATTENTION_IN_STEPS]),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_depthwise_gradient_is_that_of_float32():
     outputs, gradients = [], []
     for layer, is_reduced in ((usual, False), (fast, True)):
         given = pixels.clone().requires_grad_()
-        kernels = select_kernels([DEPTHWISE_GRADIENT] if is_reduced else [])
+        kernels = select_kernels([CONVOLUTION_GRADIENTS] if is_reduced else [])
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_reduced), kernels:
             outputs.append(layer(given))
         outputs[-1].backward(torch.ones_like(outputs[-1]))
@@ -126,8 +126,40 @@ def test_a_depthwise_gradient_is_that_of_float32():
     torch.testing.assert_close(fast.weight.grad, usual.weight.grad, rtol=0, atol=bound)
     torch.testing.assert_close(fast.bias.grad, usual.bias.grad, rtol=0, atol=bound)
     for layer in (nn.Conv2d(6, 6, 3), nn.Conv2d(6, 6, 3, groups=6, padding="same"), nn.Conv2d(6, 12, 3, groups=6)):
-        with torch.autocast("cpu", dtype=torch.bfloat16), select_kernels([DEPTHWISE_GRADIENT]):
+        with torch.autocast("cpu", dtype=torch.bfloat16), select_kernels([CONVOLUTION_GRADIENTS]):
             assert type(layer(pixels).grad_fn).__name__ != "_DepthwiseConvolutionBackward"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        (1, {}),
+        (3, {"stride": 2, "padding": 1}),
+        ((3, 2), {"stride": (2, 1), "padding": (0, 1)}),
+        (3, {"dilation": 2, "padding": 2}),
+    ],
+)
+def test_a_dense_gradient_is_that_of_products(multiplies_in_bf16, kernel, options):
+    torch.manual_seed(0)
+    layers = nn.ModuleDict({name: nn.Conv2d(64, 256, kernel, **options) for name in ("exact", "usual", "fast")})
+    for layer in layers.values():
+        layer.load_state_dict({key: value.bfloat16() for key, value in layers["exact"].state_dict().items()})
+    pixels = torch.randn(3, 64, 9, 8).bfloat16().float()
+    outputs, gradients = {}, {}
+    for name, layer in layers.items():
+        given = pixels.clone().requires_grad_()
+        kernels = select_kernels([CONVOLUTION_GRADIENTS] if name == "fast" else [])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=name != "exact"), kernels:
+            outputs[name] = layer(given)
+        outputs[name].backward(torch.linspace(-1, 1, outputs[name].numel()).view_as(outputs[name]).bfloat16())
+        gradients[name] = [given.grad, layer.weight.grad, layer.bias.grad]
+    assert type(outputs["fast"].grad_fn).__name__ == "_DenseConvolutionBackward"
+    assert torch.equal(outputs["fast"], outputs["usual"])
+    assert torch.equal(gradients["fast"][0], gradients["usual"][0])
+    for exact, fast in zip(gradients["exact"], gradients["fast"], strict=True):
+        torch.testing.assert_close(fast, exact, rtol=1e-2, atol=1e-2 * exact.abs().max().item())  # rounded to 8 bits
+    with torch.autocast("cpu", dtype=torch.bfloat16), select_kernels([CONVOLUTION_GRADIENTS]):
+        assert type(nn.Conv2d(3, 256, 3)(pixels[:, :3]).grad_fn).__name__ != "_DenseConvolutionBackward"
 
 
 @pytest.mark.parametrize("mask", [None, "bool", "float"])

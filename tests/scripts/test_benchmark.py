@@ -144,7 +144,7 @@ def test_a_field_switches_off_what_the_trainers_list_does_not_have(monkeypatch):
         in_list = {name for name, fields in found.items() if not fields}
         assert in_list <= {technique.name for technique in TRAINING_TECHNIQUES}
         assert "channels last" in in_list
-        assert ("depthwise gradient in float32" in in_list) == (device == "cpu")
+        assert ("gradients of convolutions" in in_list) == (device == "cpu")
 
 
 class Paced(Side):
