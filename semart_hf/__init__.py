@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .memory import collection_paused
+
 if TYPE_CHECKING:
     from .data.loading import load_paintings as load_paintings
     from .model.configuration_semart import SemArtConfig as SemArtConfig
@@ -58,13 +60,14 @@ def register_heif() -> None:
 
 def register() -> None:
     """Register the classes; a second call changes nothing."""
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
-    from transformers.pipelines import PIPELINE_REGISTRY
+    with collection_paused():
+        from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
+        from transformers.pipelines import PIPELINE_REGISTRY
 
-    from .model.configuration_semart import SemArtConfig
-    from .model.modeling_semart import SemArtForArtClassification
-    from .model.pipeline_semart import ArtClassificationPipeline
-    from .model.processing_semart import SemArtImageProcessor, SemArtProcessor
+        from .model.configuration_semart import SemArtConfig
+        from .model.modeling_semart import SemArtForArtClassification
+        from .model.pipeline_semart import ArtClassificationPipeline
+        from .model.processing_semart import SemArtImageProcessor, SemArtProcessor
 
     if _TASK in PIPELINE_REGISTRY.supported_tasks:
         return
