@@ -187,11 +187,15 @@ def _rotated(blocks: Sequence[Tensor]) -> tuple[Sequence[Tensor], Callable[[Tens
     num_rows, num_columns = len(blocks[0]), sum(block.shape[1] for block in blocks)
     if num_columns <= num_rows or num_rows > MOST_ROTATED or any(block.is_sparse for block in blocks):
         return blocks, lambda fitted: fitted
-    table = torch.cat(list(blocks), 1).double()
-    lengths, vectors = torch.linalg.eigh(table @ table.T)
-    kept = lengths > 1e-9 * lengths[-1]
-    basis = (table.T @ (vectors[:, kept] / lengths[kept].sqrt())).float()
-    return [table.float() @ basis], lambda fitted: torch.cat((basis @ fitted[:-1], fitted[-1:]))
+    table = torch.cat(list(blocks), 1)
+    spanning = table[table.any(1)].double()  # rows without a text are 0, and many of them let `eigh` fail
+    try:
+        lengths, vectors = torch.linalg.eigh(spanning @ spanning.T)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        return blocks, lambda fitted: fitted
+    kept = lengths > 1e-9 * lengths[-1:]
+    basis = (spanning.T @ (vectors[:, kept] / lengths[kept].sqrt())).float()
+    return [table @ basis], lambda fitted: torch.cat((basis @ fitted[:-1], fitted[-1:]))
 
 
 def _fit_texts(texts: Mapping[float, Any], labels: Tensor, loss: TaskLoss) -> tuple[Tensor, float]:

@@ -9,6 +9,7 @@ from semart_hf.data.loading import shown_rows
 from semart_hf.evaluation.predictions import predict_dataset
 from semart_hf.training import head_start
 from semart_hf.training.building import build_processor
+from semart_hf.training.losses import TaskLoss
 
 FIELDS = {"vision_pooling": "stages", "text_pooling": "mean", "text_lexicon": True, "fusion_dim": 64}
 
@@ -149,3 +150,23 @@ def test_a_squashed_picture_is_seen_to_its_edges(small_release):
     assert pixels.shape == (1, 3, 64, 64)
     shares = (pixels > pixels.mean()).float().mean()
     assert abs(shares - 60 / 300) < 0.03
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_few_columns_give_the_same_regression_beside_many_rows_without_a_text(monkeypatch, fails):
+    torch.manual_seed(0)
+    values = torch.randn(600, 700) * (torch.arange(600) % 6 == 0).unsqueeze(1)
+    labels = torch.where(values.any(1), torch.arange(600) % 4, -100).unsqueeze(1)
+    loss = TaskLoss({"name": "type", "labels": list("abcd")}, torch.ones(4), set())
+    expected = head_start._fit([values], labels, loss, 0.2)
+    if fails:
+
+        def fail(_):
+            raise torch.linalg.LinAlgError("no convergence")
+
+        monkeypatch.setattr(torch.linalg, "eigh", fail)
+    blocks, from_blocks = head_start._rotated([values])
+    assert blocks[0].shape == (600, 700 if fails else 100)
+    found = from_blocks(head_start._fit(blocks, labels, loss, 0.2))
+    answers = [head_start._logits([values], one).softmax(1) for one in (found, expected)]
+    torch.testing.assert_close(*answers, rtol=0, atol=2e-3)
