@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # glibc's names for: from how many free bytes on memory is given back, from how many bytes on a block is mapped on its
-# own, how many such blocks there may be, and in how many parts threads have memory of their own: all parts but the
-# first give back what is empty at once. Once one of them is set, the others are no longer adjusted: afterwards they
-# are what glibc itself comes to after a few large blocks.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
-_KEPT = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _ARENA_MAX: 1}
-_USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20, _ARENA_MAX: 0}
+# own, and how many such blocks there may be. Once one of them is set, the others are no longer adjusted: afterwards
+# they are what glibc itself comes to after a few large blocks.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_KEPT = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1}
+_USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}
 _num_contexts = 0
 
 
@@ -21,8 +20,7 @@ _num_contexts = 0
 def freed_memory_kept(is_kept: bool = True) -> Iterator[None]:
     """The context in which freed memory stays with the process for the next batch; without glibc nothing changes.
 
-    Otherwise glibc fills each large tensor with zeros page by page: up to half of a forward pass on a CPU. Threads
-    that begin meanwhile share one part of the memory, also afterwards.
+    Otherwise glibc fills each large tensor with zeros page by page: up to half of a forward pass on a CPU.
 
     Example:
         >>> with freed_memory_kept():

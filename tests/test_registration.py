@@ -1,12 +1,15 @@
+import gc
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tiny_release import tiny_parts
 
 from semart_hf import is_command_line
+from semart_hf.memory import collection_paused
 from semart_hf.model.modeling_semart import SemArtForArtClassification
 from semart_hf.model.pipeline_semart import save_repository
 
@@ -82,3 +85,18 @@ def test_commands_register_after_they_have_parsed_their_arguments(monkeypatch, w
     monkeypatch.setattr(sys, "argv", ["-m", "--help"] if "-m" in words else words)
     monkeypatch.setattr(sys, "orig_argv", words)
     assert is_command_line() is answer
+
+
+def test_the_search_for_garbage_goes_on_after_imports():
+    assert gc.isenabled()
+    with suppress(ImportError), collection_paused(), collection_paused():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with collection_paused():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -48,7 +48,7 @@ def command(name: str) -> Iterator[None]:
     set_up_threads()
     if isinstance(sys.stdout, io.TextIOWrapper):  # no command fails for a sign that a terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
-    gc.set_threshold(20_000)  # importing torch makes a million objects, which the default of 700 looks through often
+    gc.set_threshold(20_000)  # later imports make many objects, too, which the default of 700 looks through often
     try:
         yield
     except (ValueError, OSError, ImportError, TypeError) as error:

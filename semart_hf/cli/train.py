@@ -65,12 +65,12 @@ def main(words: list[str] | None = None) -> None:
         from semart_hf.training.run_folder import plan_run
 
         register()
+    end_with_parent()
     decisions, promotes, _ = (recipe.pop(name, None) for name in ("decisions", "promote", "decisions_digest"))
     model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), recipe)
     output_dir, resume = Path(training.output_dir), training.resume_from_checkpoint
     if decisions or promotes:
         recipe |= fields_of_decisions(decisions, model.init_from, output_dir, promotes)
-    end_with_parent()
     with ExitStack() as stack:
         plan: list[Any] = [None]  # of the first process, for all of them
         if training.process_index == 0:

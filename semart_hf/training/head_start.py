@@ -180,7 +180,7 @@ def _scaled(values: Tensor, is_there: Tensor) -> _Scaled:
 
 
 def _rotated(blocks: Sequence[Tensor]) -> tuple[Sequence[Tensor], Callable[[Tensor], Tensor]]:
-    """Blocks of as few columns as there are rows, and what turns weights of theirs, biases last, into the given's.
+    """Blocks of as few columns as rows are not empty, and what turns weights of theirs, biases last, into the given's.
 
     Weights with an L2 penalty lie in what the rows span, so that those fitted in fewer columns are the same.
     """
@@ -192,6 +192,8 @@ def _rotated(blocks: Sequence[Tensor]) -> tuple[Sequence[Tensor], Callable[[Tens
     try:
         lengths, vectors = torch.linalg.eigh(spanning @ spanning.T)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        if not spanning.isfinite().all():
+            raise
         return blocks, lambda fitted: fitted
     kept = lengths > 1e-9 * lengths[-1:]
     basis = (spanning.T @ (vectors[:, kept] / lengths[kept].sqrt())).float()

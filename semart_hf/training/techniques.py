@@ -25,10 +25,10 @@ def conv2d_with_fast_gradient(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """`conv2d`, with another gradient of the weights where oneDNN's is slow in bfloat16."""
-    function = _function_of(weight, groups)
+    """`conv2d`, with other gradients where oneDNN's are slow in bfloat16."""
     is_reduced = torch.is_autocast_enabled("cpu") and torch.is_grad_enabled() and weight.requires_grad
-    if function is None or not is_reduced or isinstance(padding, str):
+    function = _function_of(weight, groups) if is_reduced and not isinstance(padding, str) else None
+    if function is None:
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     pairs = [[value] * 2 if isinstance(value, int) else list(value) for value in (stride, padding, dilation)]
     if function is _DenseConvolution:
@@ -37,10 +37,11 @@ def conv2d_with_fast_gradient(
 
 
 def _function_of(weight: Tensor, groups: int) -> Any:
-    """What computes a convolution whose gradient oneDNN computes slowly, by its weights; `None` where it is fast."""
+    """What computes a convolution whose gradients oneDNN computes slowly, by its weights; `None` where it is fast."""
     if weight.shape[1] == 1 and 1 < groups == len(weight):
         return _DepthwiseConvolution
-    is_wide = groups == 1 and len(weight) >= 256 and weight.shape[1] >= 64
+    # Of fewer channels its kernel is faster than products. AMX was not measured, and a graph cannot ask for it.
+    is_wide = groups == 1 and len(weight) >= 256 and weight.shape[1] >= 64 and not torch.compiler.is_compiling()
     return _DenseConvolution if is_wide and not torch.cpu.get_capabilities().get("amx_tile") else None
 
 
@@ -73,18 +74,19 @@ class _DenseConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, *form: list[int]) -> Tensor:
         ctx.save_for_backward(input, weight)
-        ctx.form, ctx.bias_size = form, None if bias is None else list(bias.shape)
-        stride, padding, dilation = form
+        ctx.form = stride, padding, dilation = form
         return F.conv2d(input, weight, bias, stride, padding, dilation)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         input, weight = ctx.saved_tensors
-        options = ctx.bias_size, *ctx.form, False, [0, 0], 1, [ctx.needs_input_grad[0], False, ctx.needs_input_grad[2]]
+        of_input, _, of_bias = ctx.needs_input_grad[:3]
+        options = None, *ctx.form, False, [0, 0], 1, [of_input, False, False]
         with torch.autocast("cpu", enabled=False):
-            of_input, _, of_bias = torch.ops.aten.convolution_backward(gradient, input, weight, *options)
-            of_weight = _products(gradient, input, weight, *ctx.form)
-        return of_input, of_weight, of_bias, None, None, None
+            input_gradient = torch.ops.aten.convolution_backward(gradient, input, weight, *options)[0]
+            weight_gradient = _products(gradient, input, weight, *ctx.form)
+            bias_gradient = gradient.sum((0, 2, 3)) if of_bias else None
+        return input_gradient, weight_gradient, bias_gradient, None, None, None
 
 
 def _products(
@@ -92,7 +94,8 @@ def _products(
 ) -> Tensor:
     """The gradient of a dense convolution's weights: a product over all positions for each place of the kernel."""
     channels = gradient.permute(0, 2, 3, 1).flatten(0, 2).T
-    padded = F.pad(input, (padding[1], padding[1], padding[0], padding[0])).permute(0, 2, 3, 1)
+    padded = F.pad(input, (padding[1], padding[1], padding[0], padding[0])) if any(padding) else input
+    padded = padded.permute(0, 2, 3, 1)
     found = weight.new_empty(*weight.shape[2:], *weight.shape[:2])
     for place in itertools.product(*map(range, weight.shape[2:])):
         seen = [

@@ -66,38 +66,6 @@ print(faults(64, 1))  # what was kept may lie below other memory, together, and 
 """
 
 
-IN_THREADS = """
-import random
-import resource
-from concurrent.futures import ThreadPoolExecutor
-import torch
-from semart_hf.memory import freed_memory_kept
-
-def work(seed):
-    draw, held = random.Random(seed), []
-    for _ in range(60):
-        held.append(torch.ones(draw.choice((1, 2, 5, 9, 13, 26)), 256, 1024))
-        if len(held) > 4:
-            held.pop(draw.randrange(len(held)))
-
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(work, range(2)))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-with freed_memory_kept():
-    print(*[faults() for _ in range(10)])
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these thresholds")
-def test_threads_that_come_and_go_keep_what_is_freed():
-    done = subprocess.run([sys.executable, "-c", IN_THREADS], check=True, capture_output=True, text=True)
-    first, *_, last = sorted(map(int, done.stdout.split()), reverse=True)
-    assert last <= first / 100
-
-
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these thresholds")
 def test_large_tensors_are_not_paged_in_again():
     # A process of its own start: in a forked one after other tests, nothing was paged in from the first.

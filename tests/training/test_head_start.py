@@ -156,17 +156,26 @@ def test_a_squashed_picture_is_seen_to_its_edges(small_release):
 def test_few_columns_give_the_same_regression_beside_many_rows_without_a_text(monkeypatch, fails):
     torch.manual_seed(0)
     values = torch.randn(600, 700) * (torch.arange(600) % 6 == 0).unsqueeze(1)
-    labels = torch.where(values.any(1), torch.arange(600) % 4, -100).unsqueeze(1)
+    labels = torch.where(values.any(1), torch.arange(600) // 6 % 4, -100).unsqueeze(1)
     loss = TaskLoss({"name": "type", "labels": list("abcd")}, torch.ones(4), set())
     expected = head_start._fit([values], labels, loss, 0.2)
-    if fails:
+    seen, eigh = [], torch.linalg.eigh
 
-        def fail(_):
+    def observed(table):
+        seen.append(table.shape)
+        if fails:
             raise torch.linalg.LinAlgError("no convergence")
+        return eigh(table)
 
-        monkeypatch.setattr(torch.linalg, "eigh", fail)
+    monkeypatch.setattr(torch.linalg, "eigh", observed)
     blocks, from_blocks = head_start._rotated([values])
+    assert seen == [(100, 100)]
     assert blocks[0].shape == (600, 700 if fails else 100)
     found = from_blocks(head_start._fit(blocks, labels, loss, 0.2))
     answers = [head_start._logits([values], one).softmax(1) for one in (found, expected)]
     torch.testing.assert_close(*answers, rtol=0, atol=2e-3)
+    if fails:
+        with pytest.raises(torch.linalg.LinAlgError):
+            head_start._rotated([values * torch.nan])
+    else:
+        assert head_start._rotated([0 * values])[0][0].shape == (600, 0)
