@@ -60,7 +60,7 @@ def return_freed_memory() -> None:
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """The context for imports, which make a million objects and no garbage: looking through them takes a fifth."""
+    """The context for imports, which make many objects and no garbage for the collector to find."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

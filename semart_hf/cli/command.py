@@ -16,7 +16,7 @@ from typing import Any
 
 from semart_hf import is_command_line
 from semart_hf.documents.table import Table, as_cell
-from semart_hf.memory import allowed_cores, collection_paused
+from semart_hf.memory import allowed_cores
 
 COMMANDS = {
     "train": "Train a model by a recipe",
@@ -48,7 +48,7 @@ def command(name: str) -> Iterator[None]:
     set_up_threads()
     if isinstance(sys.stdout, io.TextIOWrapper):  # no command fails for a sign that a terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
-    gc.set_threshold(20_000)  # later imports make many objects, too, which the default of 700 looks through often
+    gc.set_threshold(20_000)  # importing torch makes a million objects, which the default of 700 looks through often
     try:
         yield
     except (ValueError, OSError, ImportError, TypeError) as error:
@@ -132,13 +132,12 @@ def split_name(name: str) -> str:
 
 def load_model(name: str, revision: str | None = None) -> tuple[Any, Any]:
     """Model and processor of a folder or of a repository on the Hub."""
-    with collection_paused():
-        from transformers import AutoModel, AutoProcessor
-        from transformers.utils import logging
+    from transformers import AutoModel, AutoProcessor
+    from transformers.utils import logging
 
-        from semart_hf import register
+    from semart_hf import register
 
-        register()
+    register()
     logging.disable_progress_bar()
     allowed = "Allowed is the folder of a trained model, or its name on the Hub."
     if not Path(name, "config.json").is_file() and (Path(name).exists() or "/" not in name):  # USER/NAME on the Hub

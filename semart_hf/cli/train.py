@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 
 from semart_hf.data.data_arguments import DataArguments
 from semart_hf.files import atomic_folder, full_disk_explained, locked, write_json
-from semart_hf.memory import collection_paused
 from semart_hf.recipes.recipe import LearningArguments, ModelArguments, effective_recipe, parse_recipe, read_recipe
 
 from .command import READING, catalogue_of, command, load_model, parser_of, source_of
@@ -56,21 +55,20 @@ def main(words: list[str] | None = None) -> None:
         raise ValueError(f"Got {words[0]} in the place of the recipe. Write: semart-hf train RECIPE --field value …")
     recipe = effective_recipe(read_recipe(words[0]), words[1:])  # before imports that take seconds
 
-    with collection_paused():
-        from accelerate.utils import broadcast_object_list
+    from accelerate.utils import broadcast_object_list
 
-        from semart_hf import register
-        from semart_hf.training.arguments import SemArtTrainingArguments
-        from semart_hf.training.callbacks import end_with_parent
-        from semart_hf.training.run_folder import plan_run
+    from semart_hf import register
+    from semart_hf.training.arguments import SemArtTrainingArguments
+    from semart_hf.training.callbacks import end_with_parent
+    from semart_hf.training.run_folder import plan_run
 
-        register()
-    end_with_parent()
     decisions, promotes, _ = (recipe.pop(name, None) for name in ("decisions", "promote", "decisions_digest"))
     model, data, training = parse_recipe((ModelArguments, DataArguments, SemArtTrainingArguments), recipe)
     output_dir, resume = Path(training.output_dir), training.resume_from_checkpoint
     if decisions or promotes:
         recipe |= fields_of_decisions(decisions, model.init_from, output_dir, promotes)
+    end_with_parent()
+    register()
     with ExitStack() as stack:
         plan: list[Any] = [None]  # of the first process, for all of them
         if training.process_index == 0:
@@ -90,10 +88,9 @@ def run(plan: Any, model: Any, data: Any, training: Any, *, promotes: bool) -> N
     """Train as planned, or go on."""
     import transformers
 
-    with collection_paused():
-        from semart_hf.data.loading import load_splits
-        from semart_hf.training.building import build_trainer
-        from semart_hf.training.run_folder import check_continuable
+    from semart_hf.data.loading import load_splits
+    from semart_hf.training.building import build_trainer
+    from semart_hf.training.run_folder import check_continuable
 
     training.output_dir = str(plan.folder)
     training.hub_model_id = training.hub_model_id or plan.output_dir.name

@@ -98,11 +98,11 @@ def _products(
     padded = padded.permute(0, 2, 3, 1)
     found = weight.new_empty(*weight.shape[2:], *weight.shape[:2])
     for place in itertools.product(*map(range, weight.shape[2:])):
-        seen = [
+        rows, columns = (
             slice(number * apart, number * apart + (size - 1) * step + 1, step)
             for number, apart, size, step in zip(place, dilation, gradient.shape[2:], stride, strict=True)
-        ]
-        torch.mm(channels, padded[:, seen[0], seen[1]].flatten(0, 2), out=found[place])
+        )
+        torch.mm(channels, padded[:, rows, columns].flatten(0, 2), out=found[place])
     return found.permute(2, 3, 0, 1).contiguous()
 
 
